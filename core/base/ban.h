@@ -1,0 +1,9 @@
+/*
+ * base/ban.h - functions that may not be used (reliability.md, C habits)
+ *
+ * Included last by core files that handle text.
+ */
+#ifndef MK_BASE_BAN_H
+#define MK_BASE_BAN_H
+#pragma GCC poison strcpy strcat sprintf vsprintf gets strtok system popen rand srand random drand48 lrand48 alloca
+#endif

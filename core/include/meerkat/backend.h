@@ -1,0 +1,76 @@
+/*
+ * meerkat/backend.h - how a storage backend is written
+ *
+ * A backend is a plugin (descriptor flag MK_PLUGIN_GLOBAL) whose descriptor's
+ * .backend points to a struct mk_backend. The core checks every argument
+ * against the declarations before it calls, so a backend only translates.
+ * Functions are called on job threads, several at once, each with a
+ * connection that the core pools (open/close); they block, with a deadline.
+ * storage/suite proves a backend.
+ */
+#ifndef MK_BACKEND_H
+#define MK_BACKEND_H
+
+#include <meerkat/store.h>
+#include <meerkat/conf.h>
+
+MK_BEGIN_DECLS
+
+enum mk_backend_cap {
+	MK_CAP_SEARCH = 1,             /* MK_COL_SEARCH                         */
+	MK_CAP_RANGE = 2,              /* ordered ranges                        */
+	MK_CAP_DURABLE = 4,            /* survives the process                  */
+};
+
+struct mk_backend_db;          /* the backend's own: one database           */
+struct mk_backend_conn;        /* the backend's own: one connection         */
+
+struct mk_backend {
+	uint32_t size, caps;
+	/* One database from its settings (the plugin's schema); conf and tables
+	 * (NULL-terminated) live as long as db. Creates and migrates the tables
+	 * (each in a transaction; a newer version than declared is refused).
+	 * dry_run: only says in d what would be done (db_out stays NULL). */
+	int  (*db_open)(struct mk_inst *i, const void *conf,
+	                const struct mk_table *const *tables, bool dry_run,
+	                struct mk_diag *d, struct mk_backend_db **db_out);
+	/* Tables that came later (a plugin started on a running server). */
+	int  (*db_declare)(struct mk_backend_db *db, const struct mk_table *const *tables,
+	                   struct mk_diag *d);
+	void (*db_close)(struct mk_backend_db *db);
+	int  (*conn_open)(struct mk_backend_db *db, struct mk_backend_conn **out);
+	void (*conn_close)(struct mk_backend_conn *c);
+
+	enum mk_store_status (*get)(struct mk_backend_conn *, const struct mk_table *,
+		const struct mk_value *key, struct mk_arena *, struct mk_row *out);
+	enum mk_store_status (*query)(struct mk_backend_conn *, const struct mk_table *,
+		const struct mk_value *partition, const struct mk_range *,
+		struct mk_arena *, struct mk_rows *out);
+	enum mk_store_status (*count)(struct mk_backend_conn *, const struct mk_table *,
+		const struct mk_value *partition, const struct mk_range *, uint64_t *out);
+	enum mk_store_status (*take)(struct mk_backend_conn *, const struct mk_table *,
+		const struct mk_value *partition, const struct mk_range *,
+		struct mk_arena *, struct mk_rows *out);
+	enum mk_store_status (*delete_range)(struct mk_backend_conn *,
+		const struct mk_table *, const struct mk_value *partition,
+		const struct mk_range *, uint64_t *out);
+	enum mk_store_status (*add)(struct mk_backend_conn *, const struct mk_table *,
+		const struct mk_value *key, uint32_t column, int64_t n, int64_t *out);
+	/* put, delete and batches of them: one transaction. */
+	enum mk_store_status (*write)(struct mk_backend_conn *, const struct mk_write *,
+		uint32_t n, uint32_t *failed_out);
+	/* Write-behind: rows of several partitions and tables, one transaction;
+	 * a key that is there already is left as it is. */
+	enum mk_store_status (*append)(struct mk_backend_conn *, const struct mk_write *,
+		uint32_t n);
+	enum mk_store_status (*scan)(struct mk_backend_conn *, const struct mk_table *,
+		struct mk_str domain, const struct mk_value *after, uint32_t limit,
+		struct mk_arena *, struct mk_rows *out);
+	enum mk_store_status (*drop_domain)(struct mk_backend_conn *,
+		const struct mk_table *, struct mk_str domain, uint64_t *out);
+	/* For health checks; RETRY if the backend is away. */
+	enum mk_store_status (*ping)(struct mk_backend_conn *);
+};
+
+MK_END_DECLS
+#endif

@@ -1,0 +1,173 @@
+/*
+ * meerkat/store.h - declared tables
+ *
+ * A plugin declares tables; whichever backend the operator chose keeps them.
+ * Every call but mk_append blocks until the backend has made it durable, is
+ * atomic by itself, and needs the struct mk_store * that only a job has.
+ */
+#ifndef MK_STORE_H
+#define MK_STORE_H
+
+#include <meerkat/hook.h>
+
+MK_BEGIN_DECLS
+
+enum mk_type { MK_TEXT = 1, MK_INT, MK_BLOB };     /* MK_INT is int64_t   */
+enum mk_column_flag {
+	MK_COL_PARTITION = 1,          /* rows of one partition live together;
+	                                * its first column is the domain        */
+	MK_COL_SORT = 2,               /* order inside the partition; the whole
+	                                * of PARTITION and SORT is the key      */
+	MK_COL_INDEX = 4,              /* may be filtered on (with SORT order)  */
+	MK_COL_SEARCH = 8,             /* free text search                      */
+	MK_COL_NULL = 16,              /* may be absent                         */
+	MK_COL_UNIQUE = 32,            /* within the domain                     */
+};
+struct mk_column { const char *name; uint16_t type, flags; };
+enum mk_table_flag {
+	MK_TABLE_OWNED = 1,            /* partition is (domain, user, ...): rows
+	                                * are exported and erased with the user */
+	MK_TABLE_SECRET = 2,           /* left out of exports (credentials)     */
+};
+struct mk_table {
+	uint32_t size, version;        /* version: of this declaration          */
+	const char *name;              /* [a-z][a-z0-9_]*, one in the process   */
+	const struct mk_column *columns;           /* PARTITION first, then SORT,
+	                                * then the rest; ends with name == NULL */
+	uint32_t flags;                /* enum mk_table_flag                    */
+};
+
+enum mk_store_status {
+	MK_STORE_OK = 0,
+	MK_STORE_NOTFOUND,             /* an answer, not a failure              */
+	MK_STORE_CONFLICT,             /* insert-only, if-version or UNIQUE refused */
+	MK_STORE_RETRY,                /* backend away; nothing was written     */
+	MK_STORE_UNCERTAIN,            /* lost it mid-write; may have happened  */
+	MK_STORE_INVALID,              /* the caller's mistake                  */
+};
+
+/* One value per column, in the order of the declaration; type 0 = absent. */
+struct mk_value {
+	uint8_t type;                  /* enum mk_type                          */
+	union { int64_t i; struct { const void *p; size_t n; } b; } as;
+};
+static inline struct mk_value mk_text(struct mk_str s)
+{
+	struct mk_value v;
+	v.type = MK_TEXT;
+	v.as.b.p = s.n != 0 ? s.p : "";
+	v.as.b.n = s.n;
+	return v;
+}
+static inline struct mk_value mk_textz(const char *z) { return mk_text(mk_strz(z)); }
+static inline struct mk_value mk_int(int64_t i)
+{
+	struct mk_value v;
+	v.type = MK_INT;
+	v.as.i = i;
+	return v;
+}
+static inline struct mk_value mk_blob(const void *p, size_t n)
+{
+	struct mk_value v;
+	v.type = MK_BLOB;
+	v.as.b.p = p;
+	v.as.b.n = n;
+	return v;
+}
+static inline struct mk_value mk_absent(void)
+{
+	struct mk_value v;
+	memset(&v, 0, sizeof v);
+	return v;
+}
+static inline struct mk_str mk_value_str(const struct mk_value *v)
+{
+	struct mk_str s = { NULL, 0 };
+	if (v->type == MK_TEXT || v->type == MK_BLOB) {
+		s.p = (const char *)v->as.b.p;
+		s.n = v->as.b.n;
+	}
+	return s;
+}
+
+/* version: grows with each write of the row, never 0. */
+struct mk_row { const struct mk_value *v; uint32_t n; uint64_t version; };
+struct mk_rows { const struct mk_row *row; uint32_t n; bool more; };
+
+/* A range of one partition. after and before are exclusive bounds: values of
+ * all SORT columns; NULL = open. equals: a row in which present values of
+ * INDEX columns must match, or NULL. */
+struct mk_range {
+	uint32_t size;
+	const struct mk_value *after, *before;
+	const struct mk_value *equals;
+	const char *search;            /* words; needs a SEARCH column          */
+	uint32_t limit;                /* 0 = 100                               */
+	bool backward;
+};
+
+#define MK_ANY UINT64_MAX
+#define MK_NEW UINT64_C(0)
+
+/* Rows handed out live in the job's arena, until the job ends. key: values of
+ * the key columns. */
+MK_API enum mk_store_status mk_get(struct mk_store *st, const struct mk_table *t,
+	const struct mk_value *key, struct mk_row *row_out);
+/* expect: MK_ANY (insert or replace), MK_NEW (insert only), or a version. */
+MK_API enum mk_store_status mk_put(struct mk_store *st, const struct mk_table *t,
+	const struct mk_value *row, uint64_t expect);
+/* Adds n to an INT column of the row, made (other columns absent, 0 for what
+ * may not be) if it is not there; the sum. */
+MK_API enum mk_store_status mk_add(struct mk_store *st, const struct mk_table *t,
+	const struct mk_value *key, const char *column, int64_t n, int64_t *sum_out);
+MK_API enum mk_store_status mk_delete(struct mk_store *st,
+	const struct mk_table *t, const struct mk_value *key);
+MK_API enum mk_store_status mk_query(struct mk_store *st,
+	const struct mk_table *t, const struct mk_value *partition,
+	const struct mk_range *r, struct mk_rows *rows_out);
+/* Rows that match r (limit is ignored). */
+MK_API enum mk_store_status mk_count_rows(struct mk_store *st,
+	const struct mk_table *t, const struct mk_value *partition,
+	const struct mk_range *r, uint64_t *count_out);
+/* Reads and deletes; not for what a peer has yet to acknowledge. */
+MK_API enum mk_store_status mk_take(struct mk_store *st,
+	const struct mk_table *t, const struct mk_value *partition,
+	const struct mk_range *r, struct mk_rows *rows_out);
+/* Deletes what matches r, or with r NULL the partition; how many. */
+MK_API enum mk_store_status mk_delete_range(struct mk_store *st,
+	const struct mk_table *t, const struct mk_value *partition,
+	const struct mk_range *r, uint64_t *count_out);
+/* All rows of a domain, in key order, for administration: after is a whole
+ * key or NULL. domain.n 0 = all domains. */
+MK_API enum mk_store_status mk_scan(struct mk_store *st, const struct mk_table *t,
+	struct mk_str domain, const struct mk_value *after, uint32_t limit,
+	struct mk_rows *rows_out);
+
+/* Several writes to one partition, in one transaction: all or nothing.
+ * On MK_STORE_CONFLICT *failed_out (may be NULL) is the index that refused. */
+enum mk_write_op { MK_WRITE_PUT = 1, MK_WRITE_DELETE };
+struct mk_write {
+	uint32_t op;
+	const struct mk_table *table;
+	const struct mk_value *row;    /* MK_WRITE_DELETE: the key              */
+	uint64_t expect;               /* MK_WRITE_PUT                          */
+};
+MK_API enum mk_store_status mk_batch(struct mk_store *st, const struct mk_write *w,
+	uint32_t n, uint32_t *failed_out);
+
+/* Scratch memory of the job. */
+MK_API struct mk_arena *mk_store_arena(struct mk_store *st);
+
+/* From inline code: queues the row for the batch writer, in a place that was
+ * reserved before the chain began, so it can't fail. The stanza's
+ * acknowledgement waits until it is durable. The same key twice is once. */
+MK_API void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
+	const struct mk_table *t, const struct mk_value *row);
+
+/* RFC 6120 condition for a status that is a failure: internal-server-error
+ * (type wait in the answer) ... */
+MK_API uint16_t mk_store_error(enum mk_store_status s);
+
+MK_END_DECLS
+#endif

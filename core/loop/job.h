@@ -1,0 +1,31 @@
+/*
+ * loop/job.h - threads that may block
+ *
+ * A pool has a bounded number of threads, started when needed, and a FIFO of
+ * jobs. Each thread has data made by thread_init (a struct mk_store *).
+ */
+#ifndef MK_LOOP_JOB_H
+#define MK_LOOP_JOB_H
+
+#include "loop/worker.h"
+
+struct mk_pool;
+struct mk_job {
+	struct mk_msg msg;             /* used for the way back                 */
+	struct mk_list node;
+	struct mk_worker *home;        /* set by mk_pool_submit                 */
+	void (*run)(struct mk_job *j, void *thread_data);
+	void (*done)(struct mk_job *j);/* on home; NULL: run frees j            */
+};
+struct mk_pool *mk_pool_new(const char *name, unsigned threads,
+	void *(*thread_init)(void *arg), void (*thread_fini)(void *data), void *arg);
+/* Finishes what is queued, then joins. */
+void mk_pool_free(struct mk_pool **p);
+/* From a worker (done runs there) or, with done NULL, from any thread. */
+void mk_pool_submit(struct mk_pool *p, struct mk_job *j);
+unsigned mk_pool_queued(struct mk_pool *p);    /* waiting; any thread       */
+const char *mk_pool_name(const struct mk_pool *p);
+/* True on a thread of any pool. */
+bool mk_in_job(void);
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * xml/parse.h - elements from bytes: the tree's only XML parser constructor
+ *
+ * A parser belongs to a worker and serves all its streams: it is kept at depth
+ * 1 behind a seeded stream header, and whole, scanned elements are fed to it.
+ * It is thrown away after an error, and when its name dictionary has grown.
+ */
+#ifndef MK_XML_PARSE_H
+#define MK_XML_PARSE_H
+
+#include "xml/elem.h"
+
+struct mk_parser;
+struct mk_parser *mk_parser_new(void);
+void mk_parser_free(struct mk_parser **p);
+
+/* What a stream header said (RFC 6120 4.7, 4.8). */
+struct mk_stream_header {
+	bool is_stream;                /* <stream> in http://etherx.jabber.org/streams */
+	const char *prefix;            /* of the root, "" if none               */
+	const char *xmlns;             /* default namespace, "" if none         */
+	const char *to, *from, *id, *version, *lang;   /* NULL = absent         */
+	/* Namespace declarations of the header beyond xmlns and the stream
+	 * prefix, as a start tag to seed a parser with; NULL = the standard
+	 * header for xmlns (nothing special). */
+	const char *seed;
+};
+/* Parses bytes that the scanner called a header. Strings are of a. -MK_EXML. */
+int mk_parse_header(struct mk_arena *a, const char *p, size_t n,
+                    struct mk_stream_header *out);
+/*
+ * Parses one whole element that the scanner let through. xmlns: the stream's
+ * default namespace ("jabber:client"; static string); seed: as above, or NULL.
+ * The tree is of a. -MK_EXML: not-well-formed (unbound prefix, duplicate
+ * attribute, tags that don't match ...).
+ */
+int mk_parse_elem(struct mk_parser *p, const char *xmlns, const char *seed,
+	struct mk_arena *a, const char *bytes, size_t n, struct mk_elem **out);
+
+#endif

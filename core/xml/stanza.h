@@ -1,0 +1,64 @@
+/*
+ * xml/stanza.h - the stanza's inside (public half: meerkat/stanza.h)
+ *
+ * Lives in the first chunk of its own arena. Open while one holder builds or
+ * edits it; sealed when it enters the router. Edits on a sealed stanza that
+ * somebody else holds too make a shallow copy of its top (children are
+ * shared; the copy holds a reference to the original).
+ */
+#ifndef MK_XML_STANZA_H
+#define MK_XML_STANZA_H
+
+#include <stdatomic.h>
+#include <meerkat/stanza.h>
+#include <meerkat/hook.h>
+#include "jid/jid.h"
+#include "xml/elem.h"
+
+enum mk_stanza_flag {
+	MK_STANZA_SEALED = 1,
+	MK_STANZA_FANOUT = 2,          /* many recipients: keep the rendering   */
+	MK_STANZA_STORABLE = 4,        /* valid once sealed                     */
+	MK_STANZA_REPLAYED = 8,        /* from the journal, at start            */
+};
+struct mk_stanza {
+	_Atomic uint32_t refs;
+	uint8_t kind, type, flags;
+	uint8_t match;                 /* its one mk_match bit                  */
+	struct mk_arena *arena;
+	struct mk_elem *root;
+	struct mk_jid *from, *to;      /* refs; NULL = none                     */
+	const char *id, *lang;
+	int64_t time_ms;
+	int64_t uid;                   /* of its journal record; 0 = none       */
+	void *journal;                 /* store/journal.c: where it stands      */
+	struct mk_stanza *original;    /* ref of a shallow copy, or NULL        */
+	_Atomic(struct mk_shared *) wire; /* rendering without 'to'             */
+};
+
+/* Called when the last reference goes and journal is set. Set by store/. */
+extern void (*mk_stanza_retire)(struct mk_stanza *s);
+
+/* From a parsed root (in the arena that mk_stanza_alloc made): sets kind,
+ * type, match, id, lang. from/to stay NULL. -MK_EINVAL if root is no stanza
+ * of jabber:client. */
+struct mk_stanza *mk_stanza_alloc(void);
+int  mk_stanza_adopt(struct mk_stanza *s, struct mk_elem *root);
+/* Takes references. The attributes of the root follow. */
+void mk_stanza_set_from(struct mk_stanza *s, const struct mk_jid *from);
+void mk_stanza_set_to(struct mk_stanza *s, const struct mk_jid *to);
+/* Idempotent. */
+void mk_stanza_seal(struct mk_stanza *s);
+/* A stanza whose top may be changed: *s itself if nobody else holds it, else
+ * a shallow copy that replaces *s (whose reference moves to it). */
+struct mk_stanza *mk_stanza_edit(struct mk_stanza **s);
+/* Renders it for a client stream (default namespace jabber:client); to
+ * replaces its own unless NULL. Uses and fills the shared rendering for
+ * MK_STANZA_FANOUT. */
+void mk_stanza_render(struct mk_buf *b, const struct mk_stanza *s,
+                      const struct mk_jid *to);
+/* "chat" ... for a type; NULL for NONE. */
+const char *mk_stanza_type_name(enum mk_stanza_type t);
+const char *mk_stanza_error_name(uint16_t error);
+
+#endif
