@@ -1,0 +1,111 @@
+/*
+ * plugin/slot.c - plugins' data on sessions, entities and workers
+ *
+ * An object has one pointer: NULL until a slot is asked for, then an array
+ * { count, pointer, pointer, ... } as long as the registry was at that time,
+ * grown when a plugin that came later asks.
+ */
+#include "plugin/inst.h"
+
+#include "loop/worker.h"
+#include "session/session.h"
+#include "base/ban.h"
+
+#define SLOTS_MAX 64
+struct slot_kind { uint32_t bytes; void (*fini)(void *); struct mk_module *module; };
+/* Written by the main thread at load; an index is handed out after its entry
+ * is complete. */
+static struct slot_kind kinds[4][SLOTS_MAX];
+static _Atomic uint32_t kind_count[4];
+
+int mk_slot_register(struct mk_module *m, const struct mk_slot *s, uint32_t *slot_out)
+{
+	if (s->scope < MK_SLOT_SESSION || s->scope > MK_SLOT_WORKER || s->bytes == 0)
+		return -MK_EINVAL;
+	uint32_t n = atomic_load(&kind_count[s->scope]);
+	if (n == SLOTS_MAX)
+		return -MK_ELIMIT;
+	kinds[s->scope][n] = (struct slot_kind){ s->bytes, s->fini, m };
+	atomic_store(&kind_count[s->scope], n + 1);
+	*slot_out = n;
+	return 0;
+}
+
+void *mk_slots_peek(void *const *slots, uint32_t slot)
+{
+	return slots != NULL && slot < (uintptr_t)slots[0] ? slots[slot + 1] : NULL;
+}
+
+void *mk_slots_get(void ***slots, enum mk_slot_scope scope, uint32_t slot)
+{
+	void **v = *slots;
+	uint32_t have = v != NULL ? (uint32_t)(uintptr_t)v[0] : 0;
+
+	mk_assert(slot < atomic_load(&kind_count[scope]));
+	if (slot >= have) {
+		uint32_t n = slot + 1;
+		void **grown = mk_alloc((n + 1) * sizeof *grown);
+		for (uint32_t i = 0; i < have; i++)
+			grown[i + 1] = v[i + 1];
+		grown[0] = (void *)(uintptr_t)n;
+		mk_free(v);
+		*slots = v = grown;
+	}
+	if (v[slot + 1] == NULL)
+		v[slot + 1] = mk_alloc(kinds[scope][slot].bytes);
+	return v[slot + 1];
+}
+
+void mk_slots_clear(void **slots, enum mk_slot_scope scope, uint32_t slot)
+{
+	void *data = mk_slots_peek(slots, slot);
+
+	if (data == NULL)
+		return;
+	slots[slot + 1] = NULL;
+	if (kinds[scope][slot].fini != NULL)
+		kinds[scope][slot].fini(data);
+	mk_free(data);
+}
+
+void mk_slots_end(void ***slots, enum mk_slot_scope scope)
+{
+	void **v = *slots;
+
+	for (uint32_t i = 0; v != NULL && i < (uintptr_t)v[0]; i++)
+		mk_slots_clear(v, scope, i);
+	mk_free(v);
+	*slots = NULL;
+}
+
+void *mk_session_slot(struct mk_session *s, uint32_t slot)
+{
+	MK_CHECK(s, MK_SESSION_MAGIC);
+	return mk_slots_get(&s->slots, MK_SLOT_SESSION, slot);
+}
+void *mk_session_slot_peek(const struct mk_session *s, uint32_t slot)
+{
+	return mk_slots_peek(s->slots, slot);
+}
+void mk_session_slot_clear(struct mk_session *s, uint32_t slot)
+{
+	mk_slots_clear(s->slots, MK_SLOT_SESSION, slot);
+}
+void *mk_entity_slot(struct mk_entity *e, uint32_t slot)
+{
+	MK_CHECK(e, MK_ENTITY_MAGIC);
+	return mk_slots_get(&e->slots, MK_SLOT_ENTITY, slot);
+}
+void *mk_entity_slot_peek(const struct mk_entity *e, uint32_t slot)
+{
+	return mk_slots_peek(e->slots, slot);
+}
+void mk_entity_slot_clear(struct mk_entity *e, uint32_t slot)
+{
+	mk_slots_clear(e->slots, MK_SLOT_ENTITY, slot);
+}
+void *mk_worker_slot(uint32_t slot)
+{
+	mk_assert(mk_self != NULL);
+	return mk_slots_get((void ***)&mk_self->slots, MK_SLOT_WORKER, slot);
+}

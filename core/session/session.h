@@ -1,0 +1,129 @@
+/*
+ * session/session.h - entities and sessions inside; the transport interface
+ *
+ * All of it belongs to the entity's home worker. An entity is open while it
+ * has sessions, a queue, holds, or is kept.
+ */
+#ifndef MK_SESSION_SESSION_H
+#define MK_SESSION_SESSION_H
+
+#include <meerkat/plugin.h>
+#include "base/map.h"
+#include "domain/domain.h"
+#include "xml/stanza.h"
+
+/* How a session's bytes leave: TCP streams, later WebSocket and BOSH. */
+struct mk_transport_ops {
+	/* Writes s to the peer; to replaces its own unless NULL. Borrows. */
+	void (*send)(struct mk_stream *st, struct mk_stanza *s, const struct mk_jid *to);
+	/* An element that is no stanza. */
+	void (*write)(struct mk_stream *st, const struct mk_elem *e);
+	/* Stream error (condition NULL: none) and the end; the session has
+	 * already let go of the stream. */
+	void (*close)(struct mk_stream *st, const char *condition, const char *text);
+};
+
+#define MK_ENTITY_MAGIC  0x656e7469u
+#define MK_SESSION_MAGIC 0x73657373u
+
+struct mk_entity {
+	uint32_t magic;
+	uint16_t sessions_n, kept;
+	uint32_t held;                 /* parked events, ordered requests       */
+	uint32_t queue_n;
+	struct mk_map_node node;       /* by bare JID                           */
+	struct mk_jid *jid;            /* bare                                  */
+	struct mk_session *sessions;
+	struct mk_list *queue;         /* of held parcels; NULL = none          */
+	void **slots;
+};
+
+enum mk_session_flag {
+	MK_SES_OPEN = 1,               /* session_open ran, session_close did not */
+	MK_SES_AVAILABLE = 2,
+	MK_SES_ACKS = 4,
+	MK_SES_WANT_DURABLE = 8,
+	MK_SES_WAITING = 16,           /* journal_task is queued                */
+	MK_SES_CLOSING = 32,
+};
+struct mk_session {
+	uint32_t magic;
+	uint16_t flags;
+	int8_t priority;
+	uint8_t durability;
+	uint32_t refs;
+	uint32_t in_count;
+	struct mk_entity *entity;
+	struct mk_session *next;
+	struct mk_jid *jid;            /* full                                  */
+	struct mk_stream *stream;      /* NULL = detached                       */
+	const struct mk_transport_ops *transport;
+	void **slots;
+	int64_t since_ms;
+	struct mk_ack_state *acks;     /* with MK_SES_ACKS                      */
+};
+
+/* This worker's tables. */
+void mk_sessions_worker_init(struct mk_worker *w);
+void mk_sessions_worker_fini(struct mk_worker *w);
+uint32_t mk_sessions_count(const struct mk_worker *w);
+void mk_sessions_each(struct mk_worker *w, bool (*fn)(struct mk_session *s, void *arg),
+                      void *arg);
+
+struct mk_worker *mk_home_of(const struct mk_jid *j);
+struct mk_entity *mk_entity_get(const struct mk_jid *bare);    /* makes it  */
+void mk_entity_hold(struct mk_entity *e);
+/* Runs what waited, as far as it can; may end the entity. */
+void mk_entity_release(struct mk_entity *e);
+void mk_entity_check(struct mk_entity *e);     /* ends it if nothing is left */
+
+/*
+ * Binds (RFC 6120 7). resource n 0: one of our making. Then done(st, s, err)
+ * runs, at once or when a stored session_open is through: 0, -MK_ECONFLICT,
+ * -MK_ELIMIT, -MK_EJID, or -MK_ECLOSED (the stream went away meanwhile; s is
+ * NULL, st must not be touched).
+ */
+void mk_session_bind(struct mk_stream *st, const struct mk_transport_ops *t,
+	const struct mk_jid *bare, struct mk_str resource,
+	void (*done)(struct mk_stream *st, struct mk_session *s, int err));
+/* The stream is gone: session_lost, and unless kept session_close. by_client:
+ * it said goodbye. */
+void mk_session_stream_gone(struct mk_session *s, enum mk_close_reason why);
+void mk_session_close(struct mk_session *s, enum mk_close_reason why,
+                      const char *condition, const char *text);
+/* Through stanza_out to the transport. */
+void mk_session_deliver(struct mk_session *s, struct mk_stanza *st, const struct mk_jid *to);
+
+/* What the stream calls for each stanza that came in; takes s, whose from is
+ * set; to may be NULL. Tells whether to go on reading (false: the entity's
+ * queue is full; mk_transport resumes are the stream's own polling). */
+bool mk_session_in(struct mk_session *ses, struct mk_stanza *s);
+
+#define MK_QUEUE_MAX 1000              /* stanzas waiting for one entity    */
+
+/* session/event.c: a stanza on its way through a chain */
+struct mk_event {
+	struct mk_ev_stanza ev;
+	struct mk_entity *entity;      /* held while parked                     */
+	struct mk_dispatch *dispatch;  /* ref while parked                      */
+	struct mk_inst *inst;          /* entered while parked                  */
+	mk_any_fn *job_fn;
+	const struct mk_handler *h;
+	uint32_t i, n;
+	uint8_t hook;
+	bool taken, parked, job_wanted;
+	uint8_t delivered_n;
+	uint64_t verdict;
+	struct mk_session *delivered[8];       /* first few; for carbons        */
+	struct mk_jid *to;             /* ref                                   */
+	struct mk_jid *from;           /* ref while parked                      */
+	void (*then)(struct mk_event *e, enum mk_verdict v);
+	struct mk_job job;
+};
+/* Runs the chain of e's hook (ev filled, dispatch borrowed in d); then(e, v)
+ * at its end: in this call, or, parked, later on this worker. e is the
+ * caller's stack object; a parked one is moved to the heap. Consumes the
+ * reference in ev.stanza, which then() hands back or drops. */
+void mk_event_run(struct mk_event *e, const struct mk_dispatch *d);
+
+#endif
