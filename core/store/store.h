@@ -40,24 +40,32 @@ struct mk_pool *mk_cpu_pool(void);
 /* For a job of any pool: thread_data of mk_job.run is a struct mk_store *.
  * Call at the end of each job: frees its rows. */
 void mk_store_job_end(struct mk_store *st);
-/* A store for the main thread and tests (blocks). */
+/* A store for the main thread and tests (blocks). Free it before
+ * mk_stores_close. */
 struct mk_store *mk_store_new(void);
 void mk_store_free(struct mk_store **st);
 
-/* Write-behind. Reserve before a chain runs (false: full, push back), then
- * mk_append can't fail; leave returns unused places. */
+/* Write-behind. Reserve n places before a chain runs (false: full, push back),
+ * then mk_append can't fail. At the chain's end leave gives the same n back:
+ * what was appended meanwhile counts as queued by itself until it is durable.
+ * Any thread. */
 bool mk_append_reserve(unsigned n);
 void mk_append_leave(unsigned n);
+/* Rows queued for all backends. */
+unsigned mk_append_queued(void);
 
 /* ---- over the declarations: administration --------------------------------- */
 
-/* fn gets each row of tables owned by user (secret ones left out); -MK_EIO. */
+/* fn gets each row of tables owned by user (secret ones left out), which lives
+ * until fn returns; non-zero from fn ends it and is returned. -MK_EIO. */
 int mk_store_export(struct mk_store *st, const struct mk_jid *user,
 	int (*fn)(void *arg, const struct mk_table *t, const struct mk_row *row), void *arg);
 int mk_store_erase_user(struct mk_store *st, const struct mk_jid *user, uint64_t *rows_out);
 int mk_store_drop_domain(struct mk_store *st, struct mk_str domain, uint64_t *rows_out);
 /* All tables of one backend into another, by configured names; progress per
- * table. -MK_ENOENT, -MK_EIO. */
+ * page of a table. Rows that are there already stay as they are, so an
+ * interrupted copy can be repeated. -MK_ENOENT, -MK_EINVAL (the other backend
+ * can't have such a table), -MK_EIO. */
 int mk_store_copy(struct mk_store *st, const char *from, const char *to,
 	void (*progress)(void *arg, const char *table, uint64_t rows), void *arg,
 	struct mk_diag *d);

@@ -22,6 +22,22 @@ enum mk_backend_cap {
 	MK_CAP_DURABLE = 4,            /* survives the process                  */
 };
 
+/*
+ * What the core has made sure of: the table was declared to this backend;
+ * values have their column's type, keys have all their values, TEXT is UTF-8
+ * without NUL, no value is above 16 MB; mk_range is whole, with a limit (for
+ * delete_range and count 0 = none) and search in lower case, words separated
+ * by single spaces. After RETRY or UNCERTAIN the core closes the connection
+ * and opens another one, at growing intervals.
+ *
+ * Two tables of one name are versions of one table: the columns of the older
+ * are the first columns of the newer.
+ */
+
+/* Where a backend's files go unless its settings name another place
+ * (server.data_dir), without a slash at its end. */
+MK_API const char *mk_data_dir(void);
+
 struct mk_backend_db;          /* the backend's own: one database           */
 struct mk_backend_conn;        /* the backend's own: one connection         */
 
@@ -34,7 +50,8 @@ struct mk_backend {
 	int  (*db_open)(struct mk_inst *i, const void *conf,
 	                const struct mk_table *const *tables, bool dry_run,
 	                struct mk_diag *d, struct mk_backend_db **db_out);
-	/* Tables that came later (a plugin started on a running server). */
+	/* Tables that came later (a plugin started on a running server), or again.
+	 * Any thread, while others use the rest. -MK_EINVAL after a line in d. */
 	int  (*db_declare)(struct mk_backend_db *db, const struct mk_table *const *tables,
 	                   struct mk_diag *d);
 	void (*db_close)(struct mk_backend_db *db);
@@ -59,8 +76,9 @@ struct mk_backend {
 	/* put, delete and batches of them: one transaction. */
 	enum mk_store_status (*write)(struct mk_backend_conn *, const struct mk_write *,
 		uint32_t n, uint32_t *failed_out);
-	/* Write-behind: rows of several partitions and tables, one transaction;
-	 * a key that is there already is left as it is. */
+	/* Write-behind: rows (MK_WRITE_PUT) of several partitions and tables, one
+	 * transaction; a key, or a UNIQUE value, that is there already is left as
+	 * it is. */
 	enum mk_store_status (*append)(struct mk_backend_conn *, const struct mk_write *,
 		uint32_t n);
 	enum mk_store_status (*scan)(struct mk_backend_conn *, const struct mk_table *,

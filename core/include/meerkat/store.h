@@ -91,7 +91,8 @@ static inline struct mk_str mk_value_str(const struct mk_value *v)
 	return s;
 }
 
-/* version: grows with each write of the row, never 0. */
+/* version: grows with each write of the row, never 0; one that is deleted and
+ * made again gets one it never had. */
 struct mk_row { const struct mk_value *v; uint32_t n; uint64_t version; };
 struct mk_rows { const struct mk_row *row; uint32_t n; bool more; };
 
@@ -102,8 +103,11 @@ struct mk_range {
 	uint32_t size;
 	const struct mk_value *after, *before;
 	const struct mk_value *equals;
-	const char *search;            /* words; needs a SEARCH column          */
-	uint32_t limit;                /* 0 = 100                               */
+	const char *search;            /* words (letters, digits): a row matches
+	                                * in which each occurs in some SEARCH
+	                                * column, whatever the case; no word at
+	                                * all is INVALID                        */
+	uint32_t limit;                /* 0 = 100; at most 10000                */
 	bool backward;
 };
 
@@ -117,8 +121,9 @@ MK_API enum mk_store_status mk_get(struct mk_store *st, const struct mk_table *t
 /* expect: MK_ANY (insert or replace), MK_NEW (insert only), or a version. */
 MK_API enum mk_store_status mk_put(struct mk_store *st, const struct mk_table *t,
 	const struct mk_value *row, uint64_t expect);
-/* Adds n to an INT column of the row, made (other columns absent, 0 for what
- * may not be) if it is not there; the sum. */
+/* Adds n to an INT column of the row, made (other columns absent, 0 or empty
+ * for what may not be) if it is not there; the sum. INVALID if it overflows:
+ * nothing changes. */
 MK_API enum mk_store_status mk_add(struct mk_store *st, const struct mk_table *t,
 	const struct mk_value *key, const char *column, int64_t n, int64_t *sum_out);
 MK_API enum mk_store_status mk_delete(struct mk_store *st,
@@ -134,7 +139,8 @@ MK_API enum mk_store_status mk_count_rows(struct mk_store *st,
 MK_API enum mk_store_status mk_take(struct mk_store *st,
 	const struct mk_table *t, const struct mk_value *partition,
 	const struct mk_range *r, struct mk_rows *rows_out);
-/* Deletes what matches r, or with r NULL the partition; how many. */
+/* Deletes what matches r (the first r->limit of them; here 0 = all), or with r
+ * NULL the partition; how many. */
 MK_API enum mk_store_status mk_delete_range(struct mk_store *st,
 	const struct mk_table *t, const struct mk_value *partition,
 	const struct mk_range *r, uint64_t *count_out);
