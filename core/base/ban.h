@@ -5,5 +5,5 @@
  */
 #ifndef MK_BASE_BAN_H
 #define MK_BASE_BAN_H
-#pragma GCC poison strcpy strcat sprintf vsprintf gets strtok system popen rand srand random drand48 lrand48 alloca
+#pragma GCC poison strcpy strcat sprintf vsprintf gets strtok system popen rand srand random drand48 lrand48
 #endif

@@ -18,6 +18,7 @@ struct mk_domain {
 	uint64_t hash;                 /* mk_hash_bytes of the name             */
 	_Atomic bool enabled;
 	bool is_static;
+	_Atomic bool is_removed;       /* the row stays, for entities that have it */
 };
 
 /* An enabled domain, borrowed until the callback ends, or NULL. Any thread. */

@@ -33,6 +33,7 @@ struct mk_entity {
 	uint32_t queue_n;
 	struct mk_map_node node;       /* by bare JID                           */
 	struct mk_jid *jid;            /* bare                                  */
+	struct mk_domain *domain;      /* lives for ever                        */
 	struct mk_session *sessions;
 	struct mk_list *queue;         /* of held parcels; NULL = none          */
 	void **slots;
@@ -60,6 +61,7 @@ struct mk_session {
 	const struct mk_transport_ops *transport;
 	void **slots;
 	int64_t since_ms;
+	uint64_t last_event;           /* serial of the event it last got       */
 	struct mk_ack_state *acks;     /* with MK_SES_ACKS                      */
 };
 
@@ -98,32 +100,37 @@ void mk_session_deliver(struct mk_session *s, struct mk_stanza *st, const struct
  * set; to may be NULL. Tells whether to go on reading (false: the entity's
  * queue is full; mk_transport resumes are the stream's own polling). */
 bool mk_session_in(struct mk_session *ses, struct mk_stanza *s);
+/* The same for one that waited in the queue. */
+void mk_session_in_now(struct mk_session *ses, struct mk_stanza *s);
 
 #define MK_QUEUE_MAX 1000              /* stanzas waiting for one entity    */
 
-/* session/event.c: a stanza on its way through a chain */
+/* session/event.c: a stanza, or what happened to a session, on its way
+ * through a chain of handlers. */
 struct mk_event {
-	struct mk_ev_stanza ev;
-	struct mk_entity *entity;      /* held while parked                     */
-	struct mk_dispatch *dispatch;  /* ref while parked                      */
-	struct mk_inst *inst;          /* entered while parked                  */
-	mk_any_fn *job_fn;
+	struct mk_ev_stanza ev;        /* hooks of stanzas; stanza: ref         */
+	struct mk_ev_session ses;      /* hooks of sessions; session: ref if parked */
 	const struct mk_handler *h;
-	uint32_t i, n;
+	uint32_t i, n;                 /* next handler, how many                */
 	uint8_t hook;
-	bool taken, parked, job_wanted;
-	uint8_t delivered_n;
-	uint64_t verdict;
-	struct mk_session *delivered[8];       /* first few; for carbons        */
-	struct mk_jid *to;             /* ref                                   */
-	struct mk_jid *from;           /* ref while parked                      */
+	bool taken, parked;
+	uint64_t serial;
 	void (*then)(struct mk_event *e, enum mk_verdict v);
+	void *arg;                     /* then's                                */
+	mk_any_fn *job_fn;             /* asked for by mk_ev_job                */
+	struct mk_jid *from, *to;      /* refs, where the stanza's might go     */
+	/* while parked */
+	struct mk_entity *entity;      /* held                                  */
+	struct mk_dispatch *dispatch;  /* ref                                   */
+	struct mk_inst *inst;          /* entered                               */
+	enum mk_verdict verdict;
 	struct mk_job job;
 };
-/* Runs the chain of e's hook (ev filled, dispatch borrowed in d); then(e, v)
+/* Runs the chain of e->hook (ev or ses filled in, then set, the rest zero); then(e, v)
  * at its end: in this call, or, parked, later on this worker. e is the
- * caller's stack object; a parked one is moved to the heap. Consumes the
- * reference in ev.stanza, which then() hands back or drops. */
+ * caller's stack object; a parked one is moved to the heap, with its entity
+ * (ev.entity, ses.entity, or that of ev.to) held. ev.stanza's reference is
+ * the event's until then(), which takes or drops it. */
 void mk_event_run(struct mk_event *e, const struct mk_dispatch *d);
 
 #endif

@@ -1,0 +1,27 @@
+/*
+ * session/tables.h - what a worker keeps for sessions and routing
+ */
+#ifndef MK_SESSION_TABLES_H
+#define MK_SESSION_TABLES_H
+
+#include "base/map.h"
+#include "loop/worker.h"
+
+struct mk_parcel;
+struct mk_entity;
+struct mk_tables {
+	struct mk_map entities;        /* by bare JID                           */
+	uint32_t sessions;
+	struct mk_map asked;           /* route/iq.c: by id                     */
+	struct mk_list requests;       /* route/iq.c: not answered yet          */
+};
+static inline struct mk_tables *mk_tables(void) { return mk_self->core; }
+
+/* Appends to what waits for e, which is held. Takes p. */
+void mk_entity_queue(struct mk_entity *e, struct mk_parcel *p);
+/* Hands p to its worker (this one's run queue, or a mailbox). Takes p. */
+void mk_parcel_send(struct mk_parcel *p, struct mk_worker *w);
+/* Does what p is for, now; queues it if its entity is held. Takes p. */
+void mk_parcel_run(struct mk_parcel *p);
+
+#endif
