@@ -47,6 +47,7 @@ struct options {
 	const char *source_range;
 	pid_t server_pid[PIDS_MAX];
 	size_t n_server_pid;
+	unsigned int slots;             /* sessions at once, in any mode     */
 	unsigned int first_user;
 	unsigned int users;
 	unsigned int sessions;
@@ -169,8 +170,8 @@ enum bench_error {
 /* One way of loading a server. All calls come from the loop. */
 struct mode {
 	const char *name;
-	/* Prepares; sets b->n_conns. 0, or -1 after saying why not. */
-	int (*start)(struct bench *b);
+	/* Makes b->state; the slots are there, none is open. */
+	void (*start)(struct bench *b);
 	/* Once each turn; returns when it wants to run again at the latest. */
 	uint64_t (*tick)(struct bench *b);
 	/* A session is bound (and its presence sent). */
@@ -236,12 +237,20 @@ struct bench {
  */
 void conn_open(struct bench *b, struct conn *c, uint32_t user);
 
-/* Ends a session politely: sends the end tag, waits for the server's. */
+/*
+ * Ends a session politely: puts the end tag, and closes when the server's
+ * comes. Needs a conn_flush like conn_put.
+ */
 void conn_close(struct bench *b, struct conn *c);
 
 /* Counts the error, tells the mode and frees the socket. text is borrowed. */
 void conn_fail(struct bench *b, struct conn *c, enum bench_error kind,
                const char *text, size_t len);
+void conn_fail_text(struct bench *b, struct conn *c, enum bench_error kind,
+                    const char *text);
+
+/* Frees what the socket needed and tells the mode; the slot can be reopened. */
+void conn_drop(struct bench *b, struct conn *c, bool is_error);
 
 /* Handles what epoll reported. */
 void conn_event(struct bench *b, struct conn *c, uint32_t events);

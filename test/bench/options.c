@@ -226,12 +226,14 @@ static int settle(struct options *o)
 		o->presence = false;
 	if (o->sm_resume)
 		o->sm = true;
-	if (strcmp(o->mode, "idle") == 0)
-		o->users = o->sessions;
-	else if (strcmp(o->mode, "chat") == 0)
-		o->users = 2 * o->pairs;
-	else if (!o->users)
-		o->users = o->concurrency;
+	if (strcmp(o->mode, "login") == 0) {
+		o->slots = o->concurrency;
+		if (!o->users)
+			o->users = o->slots;
+		return 0;
+	}
+	o->slots = strcmp(o->mode, "chat") == 0 ? 2 * o->pairs : o->sessions;
+	o->users = o->slots;
 	return 0;
 }
 

@@ -17,7 +17,7 @@ struct report {
 		char key[48];           /* in JSON                           */
 		char label[64];         /* in the table                      */
 		char unit[16];
-		char value[160];        /* digits or plain text              */
+		char value[320];        /* digits or plain text              */
 		bool is_text;
 	} row[REPORT_ROWS];
 };

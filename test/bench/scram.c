@@ -193,13 +193,14 @@ int scram_final(struct scram *s, struct scram_keys *keys, const char *password,
 	return n < 0 || (size_t)n >= cap - (size_t)without ? -1 : without + n;
 }
 
-bool scram_verify(const struct scram *s, const char *msg, size_t len)
+bool scram_verify(struct scram *s, const char *msg, size_t len)
 {
 	const char *p = msg, *value;
 	size_t n, size = hashes[s->hash].size;
 	uint8_t sig[SCRAM_HASH_MAX];
 
-	return s->is_proven && field(&p, msg + len, 'v', &value, &n) &&
-	       base64_decode(value, n, sig, sizeof(sig)) == (int)size &&
-	       memcmp(sig, s->server_sig, size) == 0;
+	s->is_verified = s->is_proven && field(&p, msg + len, 'v', &value, &n) &&
+	                 base64_decode(value, n, sig, sizeof(sig)) == (int)size &&
+	                 memcmp(sig, s->server_sig, size) == 0;
+	return s->is_verified;
 }

@@ -35,7 +35,8 @@ struct scram {
 	enum scram_hash hash;
 	size_t bare_len;
 	size_t nonce_len;
-	bool is_proven;                 /* server_sig is set                 */
+	bool is_proven;                 /* our proof is made, server_sig set */
+	bool is_verified;               /* the server's proof was right      */
 	char bare[SCRAM_TEXT_MAX];      /* client-first-message-bare         */
 	char nonce[64];
 	uint8_t server_sig[SCRAM_HASH_MAX];
@@ -58,7 +59,7 @@ int scram_final(struct scram *s, struct scram_keys *keys, const char *password,
                 const char *msg, size_t len, char *out, size_t cap);
 
 /* Whether the server's final message ("v=...") proves that it has the keys. */
-bool scram_verify(const struct scram *s, const char *msg, size_t len);
+bool scram_verify(struct scram *s, const char *msg, size_t len);
 
 /* Base64 with padding, NUL-terminated; the length, or -1 if it does not fit. */
 int base64_encode(const void *data, size_t len, char *out, size_t cap);
