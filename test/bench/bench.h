@@ -180,6 +180,8 @@ struct mode {
 	void (*stanza)(struct bench *b, struct conn *c, const char *s, size_t len);
 	/* A socket is gone; was_ready, and is_error unless we closed it. */
 	void (*closed)(struct bench *b, struct conn *c, bool was_ready, bool is_error);
+	/* The loop ends before the mode is done: closes what is measured. */
+	void (*stop)(struct bench *b);
 	/* One line for the terminal. */
 	void (*progress)(struct bench *b, char *out, size_t cap);
 	void (*report)(struct bench *b, struct report *r);

@@ -233,6 +233,14 @@ static uint64_t send_due(struct bench *b, struct chat *m)
 	return b->now;
 }
 
+static void measure_end(struct bench *b, struct chat *m)
+{
+	m->end = b->now;
+	m->cpu_us = bench_server_cpu(b) - m->cpu_us;
+	m->phase = DRAIN;
+	m->phase_end = b->now + DRAIN_NS;
+}
+
 static uint64_t chat_tick(struct bench *b)
 {
 	struct chat *m = b->state;
@@ -252,10 +260,7 @@ static uint64_t chat_tick(struct bench *b)
 			m->cpu_us = bench_server_cpu(b);
 			break;
 		case MEASURE:
-			m->end = b->now;
-			m->cpu_us = bench_server_cpu(b) - m->cpu_us;
-			m->phase = DRAIN;
-			m->phase_end = b->now + DRAIN_NS;
+			measure_end(b, m);
 			break;
 		default:
 			b->is_done = true;
@@ -282,6 +287,14 @@ static void chat_closed(struct bench *b, struct conn *c, bool was_ready, bool is
 	if (c->mate)
 		c->mate->mate = NULL;
 	c->mate = NULL;
+}
+
+static void chat_stop(struct bench *b)
+{
+	struct chat *m = b->state;
+
+	if (m->phase == MEASURE)
+		measure_end(b, m);
 }
 
 static void chat_progress(struct bench *b, char *out, size_t cap)
@@ -364,6 +377,7 @@ const struct mode chat_mode = {
 	.ready = chat_ready,
 	.stanza = chat_stanza,
 	.closed = chat_closed,
+	.stop = chat_stop,
 	.progress = chat_progress,
 	.report = chat_report,
 };

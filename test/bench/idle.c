@@ -88,6 +88,22 @@ static uint64_t start_logins(struct bench *b, struct idle *m, uint32_t target)
 	return NEVER;
 }
 
+/* The time and CPU of logging in, since the last step, are complete. */
+static void segment_end(struct bench *b, struct idle *m)
+{
+	if (m->segment == 0)
+		return;
+	m->login_ns += b->now - m->segment;
+	m->login_cpu_us += bench_server_cpu(b) - m->cpu_segment;
+	m->segment = 0;
+}
+
+static void hold_end(struct bench *b, struct idle *m)
+{
+	m->hold_end = b->now;
+	m->hold_cpu_us = bench_server_cpu(b) - m->hold_cpu_us;
+}
+
 static uint64_t idle_tick(struct bench *b)
 {
 	struct idle *m = b->state;
@@ -95,8 +111,7 @@ static uint64_t idle_tick(struct bench *b)
 
 	if (m->hold_begin) {
 		if (b->now >= m->hold_end) {
-			m->hold_end = b->now;
-			m->hold_cpu_us = bench_server_cpu(b) - m->hold_cpu_us;
+			hold_end(b, m);
 			b->is_done = true;
 		}
 		return m->hold_end;
@@ -106,11 +121,7 @@ static uint64_t idle_tick(struct bench *b)
 		return start_logins(b, m, target);
 	if (b->n_login > 0)
 		return NEVER;
-	if (m->segment) {
-		m->login_ns += b->now - m->segment;
-		m->login_cpu_us += bench_server_cpu(b) - m->cpu_segment;
-		m->segment = 0;
-	}
+	segment_end(b, m);
 	if (m->settled == 0)
 		m->settled = b->now + (uint64_t)(b->o.settle * 1e9);
 	if (b->now < m->settled)
@@ -143,6 +154,15 @@ static void idle_closed(struct bench *b, struct conn *c, bool was_ready, bool is
 	(void)c;
 	(void)was_ready;
 	(void)is_error;
+}
+
+static void idle_stop(struct bench *b)
+{
+	struct idle *m = b->state;
+
+	segment_end(b, m);
+	if (m->hold_begin)
+		hold_end(b, m);
 }
 
 static void idle_progress(struct bench *b, char *out, size_t cap)
@@ -213,6 +233,7 @@ const struct mode idle_mode = {
 	.ready = idle_ready,
 	.stanza = idle_stanza,
 	.closed = idle_closed,
+	.stop = idle_stop,
 	.progress = idle_progress,
 	.report = idle_report,
 };

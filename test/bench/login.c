@@ -68,6 +68,13 @@ static void measure(struct bench *b, struct login *m)
 	b->login_ns = (struct hist){ 0 };
 }
 
+static void measure_end(struct bench *b, struct login *m)
+{
+	m->logins = b->n_logins - m->first_login;
+	m->end = b->now;
+	m->cpu_us = bench_server_cpu(b) - m->cpu_us;
+}
+
 static uint64_t login_tick(struct bench *b)
 {
 	struct login *m = b->state;
@@ -78,14 +85,15 @@ static uint64_t login_tick(struct bench *b)
 	m->logins = b->n_logins - m->first_login;
 	if (m->phase == MEASURE && (b->now >= m->phase_end ||
 	                            (b->o.logins && m->logins >= b->o.logins))) {
-		m->end = b->now;
-		m->cpu_us = bench_server_cpu(b) - m->cpu_us;
+		measure_end(b, m);
 		b->is_done = true;
 		return NEVER;
 	}
 	if (m->in_a_row >= 100 + 2 * b->n_conns) {
 		fprintf(stderr, "meerkat-bench: %u failures in a row: giving up\n",
 		        m->in_a_row);
+		if (m->phase == MEASURE)
+			measure_end(b, m);
 		b->is_done = true;
 		return NEVER;
 	}
@@ -117,6 +125,14 @@ static void login_closed(struct bench *b, struct conn *c, bool was_ready, bool i
 		m->in_a_row++;
 	c->user = (c->user + b->n_conns) % b->o.users;
 	m->rest[m->n_rest++] = (uint32_t)(c - b->conns);
+}
+
+static void login_stop(struct bench *b)
+{
+	struct login *m = b->state;
+
+	if (m->phase == MEASURE)
+		measure_end(b, m);
 }
 
 static void login_progress(struct bench *b, char *out, size_t cap)
@@ -160,6 +176,7 @@ const struct mode login_mode = {
 	.ready = login_ready,
 	.stanza = login_stanza,
 	.closed = login_closed,
+	.stop = login_stop,
 	.progress = login_progress,
 	.report = login_report,
 };

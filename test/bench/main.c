@@ -316,6 +316,8 @@ static void run(struct bench *b)
 			}
 		}
 	}
+	if (!b->is_done)
+		b->mode->stop(b);
 	if (is_terminal)
 		fputs("\r\033[K", stderr);
 }
