@@ -73,7 +73,8 @@ struct mk_backend {
 		const struct mk_range *, uint64_t *out);
 	enum mk_store_status (*add)(struct mk_backend_conn *, const struct mk_table *,
 		const struct mk_value *key, uint32_t column, int64_t n, int64_t *out);
-	/* put, delete and batches of them: one transaction. */
+	/* put, delete and batches of them: one transaction. A single delete of
+	 * what isn't there is NOTFOUND. */
 	enum mk_store_status (*write)(struct mk_backend_conn *, const struct mk_write *,
 		uint32_t n, uint32_t *failed_out);
 	/* Write-behind: rows (MK_WRITE_PUT) of several partitions and tables, one

@@ -126,6 +126,7 @@ MK_API enum mk_store_status mk_put(struct mk_store *st, const struct mk_table *t
  * nothing changes. */
 MK_API enum mk_store_status mk_add(struct mk_store *st, const struct mk_table *t,
 	const struct mk_value *key, const char *column, int64_t n, int64_t *sum_out);
+/* NOTFOUND if it wasn't there. */
 MK_API enum mk_store_status mk_delete(struct mk_store *st,
 	const struct mk_table *t, const struct mk_value *key);
 MK_API enum mk_store_status mk_query(struct mk_store *st,
@@ -150,7 +151,9 @@ MK_API enum mk_store_status mk_scan(struct mk_store *st, const struct mk_table *
 	struct mk_str domain, const struct mk_value *after, uint32_t limit,
 	struct mk_rows *rows_out);
 
-/* Several writes to one partition, in one transaction: all or nothing.
+/* Several writes to one partition (its values; of one or more tables of one
+ * backend), in order, in one transaction: all or nothing. Deleting what isn't
+ * there is no failure. At most 10000.
  * On MK_STORE_CONFLICT *failed_out (may be NULL) is the index that refused. */
 enum mk_write_op { MK_WRITE_PUT = 1, MK_WRITE_DELETE };
 struct mk_write {

@@ -1,0 +1,267 @@
+/*
+ * store/append.c - write-behind: rows of inline code, written in batches
+ *
+ * mk_append runs on workers and only copies the row into its backend's list.
+ * One thread per backend takes what has gathered while the last batch was
+ * committed, up to APPEND_BATCH rows. A row holds a reference to its stanza
+ * until it is durable, so the stanza's journal record lives as long: a crash
+ * replays it, and the same key again is left as it is. A row stays queued, in
+ * its order, for as long as the backend fails.
+ */
+#include "store/inner.h"
+
+#include <time.h>
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/ban.h"
+
+#define APPEND_BATCH   400
+#define APPEND_BACKOFF_MAX (5 * 1000)  /* ms                                */
+
+struct mk_append_row {
+	struct mk_list node;
+	const struct mk_table *table;
+	struct mk_stanza *stanza;      /* ref, or NULL                          */
+	struct mk_value v[];           /* bytes follow                          */
+};
+
+static _Atomic int64_t reserved, queued;
+static int64_t queue_limit = 65536;
+
+void mk_append_open(int64_t limit)
+{
+	queue_limit = limit;
+	atomic_store(&reserved, 0);
+	atomic_store(&queued, 0);
+}
+
+bool mk_append_reserve(unsigned n)
+{
+	if (atomic_fetch_add(&reserved, n) + n + atomic_load(&queued) <= queue_limit)
+		return true;
+	atomic_fetch_sub(&reserved, n);
+	return false;
+}
+
+void mk_append_leave(unsigned n)
+{
+	int64_t before = atomic_fetch_sub(&reserved, n);
+
+	mk_assert(before >= (int64_t)n);
+}
+
+unsigned mk_append_queued(void)
+{
+	return (unsigned)atomic_load(&queued);
+}
+
+static struct mk_append_row *row_copy(const struct mk_table_info *info,
+	const struct mk_value *v)
+{
+	size_t bytes = 0;
+
+	for (uint32_t i = 0; i < info->columns; i++)
+		bytes += mk_value_str(&v[i]).n;
+	struct mk_append_row *row =
+		mk_alloc(sizeof *row + info->columns * sizeof *v + bytes);
+	char *p = (char *)&row->v[info->columns];
+	for (uint32_t i = 0; i < info->columns; i++) {
+		struct mk_str s = mk_value_str(&v[i]);
+		row->v[i] = v[i];
+		if (v[i].type != MK_TEXT && v[i].type != MK_BLOB)
+			continue;
+		if (s.n != 0)
+			memcpy(p, s.p, s.n);
+		row->v[i].as.b.p = p;
+		p += s.n;
+	}
+	row->table = info->table;
+	return row;
+}
+
+static void row_free(struct mk_append_row *row)
+{
+	mk_stanza_unref(&row->stanza);
+	mk_free(row);
+}
+
+void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
+	const struct mk_table *t, const struct mk_value *v)
+{
+	const struct mk_table_info *info = mk_table_find(t);
+
+	if (info == NULL || !mk_values_ok(t, v, 0, info->columns)) {
+		mk_log(i, MK_ERROR, "append refused", "table=%s reason=%s", t->name,
+			info == NULL ? "it was not declared" : "the row is not as declared");
+		return;
+	}
+	struct mk_store_backend *b = info->backend;
+	struct mk_append_row *row = row_copy(info, v);
+	if (ev != NULL && ev->stanza != NULL)
+		row->stanza = mk_stanza_ref(ev->stanza);
+	atomic_fetch_add(&queued, 1);
+	atomic_fetch_add(&b->append_queued, 1);
+	mk_metric_bump(b->metric_queued, 1);
+	pthread_mutex_lock(&b->append_lock);
+	mk_list_push(&b->append_rows, &row->node);
+	if (b->append_waiting) {
+		b->append_waiting = false;
+		pthread_cond_signal(&b->append_wake);
+	}
+	pthread_mutex_unlock(&b->append_lock);
+}
+
+/* ---- the writer ----------------------------------------------------------------- */
+
+static enum mk_store_status write_rows(struct mk_store *st, struct mk_store_backend *b,
+	struct mk_append_row *const *rows, unsigned n)
+{
+	struct mk_write w[APPEND_BATCH];
+	mk_usec began;
+
+	for (unsigned i = 0; i < n; i++)
+		w[i] = (struct mk_write){ .op = MK_WRITE_PUT, .table = rows[i]->table,
+			.row = rows[i]->v, .expect = MK_NEW };
+	struct mk_backend_conn *conn = mk_store_enter(st, b, &began);
+	if (conn == NULL)
+		return MK_STORE_RETRY;
+	enum mk_store_status s =
+		mk_store_leave(st, b, MK_OP_APPEND, began, b->be->append(conn, w, n));
+	mk_store_job_end(st);
+	return s;
+}
+
+static void rows_done(struct mk_store_backend *b, struct mk_append_row **rows, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		row_free(rows[i]);
+	atomic_fetch_sub(&queued, n);
+	atomic_fetch_sub(&b->append_queued, n);
+	mk_metric_bump(b->metric_queued, -(int64_t)n);
+}
+
+/*
+ * True: the rows are durable (or, one by one, given up as impossible: a row
+ * that no attempt can write must not stop those behind it).
+ */
+static bool batch_write(struct mk_store *st, struct mk_store_backend *b,
+	struct mk_append_row **rows, unsigned n)
+{
+	enum mk_store_status s = write_rows(st, b, rows, n);
+
+	if (s == MK_STORE_OK)
+		return true;
+	if (s == MK_STORE_RETRY || s == MK_STORE_UNCERTAIN)
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		s = write_rows(st, b, &rows[i], 1);
+		if (s == MK_STORE_RETRY || s == MK_STORE_UNCERTAIN)
+			return false;      /* all again: the same key twice is once  */
+		if (s != MK_STORE_OK)
+			mk_log(b->inst, MK_ERROR, "backend refuses an appended row: dropped",
+				"backend=%s table=%s status=%d", b->name, rows[i]->table->name, (int)s);
+	}
+	return true;
+}
+
+/* Waits for rows or for the end; how many were taken. */
+static unsigned rows_take(struct mk_store_backend *b, struct mk_append_row **rows,
+	bool *stop_out)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&b->append_lock);
+	while (mk_list_empty(&b->append_rows) && !b->append_stop) {
+		b->append_waiting = true;
+		pthread_cond_wait(&b->append_wake, &b->append_lock);
+	}
+	b->append_waiting = false;
+	while (n < APPEND_BATCH) {
+		struct mk_list *node = mk_list_pop(&b->append_rows);
+		if (node == NULL)
+			break;
+		rows[n++] = MK_CONTAINER(node, struct mk_append_row, node);
+	}
+	*stop_out = b->append_stop;
+	pthread_mutex_unlock(&b->append_lock);
+	return n;
+}
+
+/* True: it is time to stop. */
+static bool wait_ms(struct mk_store_backend *b, int64_t ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += ms % 1000 * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&b->append_lock);
+	while (!b->append_stop &&
+	       pthread_cond_timedwait(&b->append_wake, &b->append_lock, &until) == 0)
+		;
+	bool stop = b->append_stop;
+	pthread_mutex_unlock(&b->append_lock);
+	return stop;
+}
+
+static void *writer(void *arg)
+{
+	struct mk_store_backend *b = arg;
+	struct mk_store *st = mk_store_new();
+	struct mk_append_row *rows[APPEND_BATCH];
+	bool stop = false, gave_up = false;
+	unsigned n, lost = 0;
+
+	while ((n = rows_take(b, rows, &stop)) > 0 || !stop) {
+		int64_t delay = 50;
+		while (n > 0 && !gave_up && !batch_write(st, b, rows, n)) {
+			gave_up = stop;
+			if (!stop)
+				stop = wait_ms(b, delay);
+			delay = delay * 2 > APPEND_BACKOFF_MAX ? APPEND_BACKOFF_MAX : delay * 2;
+		}
+		lost += gave_up ? n : 0;
+		rows_done(b, rows, n);
+	}
+	if (lost > 0)
+		mk_log(b->inst, MK_WARN, "backend was away at the end: rows are left to the journal",
+			"backend=%s rows=%u", b->name, lost);
+	mk_store_free(&st);
+	mk_arena_thread_end();
+	return NULL;
+}
+
+int mk_append_start(struct mk_store_backend *b)
+{
+	pthread_condattr_t attr;
+
+	mk_list_init(&b->append_rows);
+	pthread_mutex_init(&b->append_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&b->append_wake, &attr);
+	pthread_condattr_destroy(&attr);
+	if (pthread_create(&b->append_thread, NULL, writer, b) != 0)
+		return -MK_EIO;
+	b->append_started = true;
+	return 0;
+}
+
+void mk_append_stop(struct mk_store_backend *b)
+{
+	if (!b->append_started)
+		return;
+	pthread_mutex_lock(&b->append_lock);
+	b->append_stop = true;
+	pthread_cond_signal(&b->append_wake);
+	pthread_mutex_unlock(&b->append_lock);
+	pthread_join(b->append_thread, NULL);
+	pthread_mutex_destroy(&b->append_lock);
+	pthread_cond_destroy(&b->append_wake);
+	b->append_started = false;
+}
