@@ -36,7 +36,8 @@ static inline void mk_buf_addc(struct mk_buf *b, char c)
 #define MK_BUF_LIT(b, lit) mk_buf_add((b), "" lit, sizeof(lit) - 1)
 void mk_buf_printf(struct mk_buf *b, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
-void mk_buf_vprintf(struct mk_buf *b, const char *fmt, va_list ap);
+void mk_buf_vprintf(struct mk_buf *b, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
 /* A NUL after the last byte (not counted); b->p. */
 char *mk_buf_z(struct mk_buf *b);
 static inline void mk_buf_clear(struct mk_buf *b) { b->n = 0; }
@@ -44,6 +45,7 @@ void mk_buf_free(struct mk_buf *b);            /* ends up empty             */
 
 /* Counted, immutable after it is filled; any thread. */
 struct mk_shared { _Atomic uint32_t refs; uint32_t n; char bytes[]; };
+/* p NULL: the caller fills bytes before anybody else sees it. */
 struct mk_shared *mk_shared_new(const void *p, size_t n);
 static inline struct mk_shared *mk_shared_ref(struct mk_shared *s)
 {

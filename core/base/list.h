@@ -51,6 +51,18 @@ static inline struct mk_list *mk_list_pop(struct mk_list *l)            /* first
 		mk_list_remove(n);
 	return n;
 }
+/* All of from, in order, to the end of to. */
+static inline void mk_list_move(struct mk_list *to, struct mk_list *from)
+{
+	if (mk_list_empty(from))
+		return;
+	from->next->prev = to->prev;
+	to->prev->next = from->next;
+	from->prev->next = to;
+	to->prev = from->prev;
+	mk_list_init(from);
+}
+/* n, its successor being n_next, may be removed in the body. */
 #define MK_LIST_EACH(n, l) \
 	for (struct mk_list *n = (l)->next, *n##_next = n->next; n != (l); \
 	     n = n##_next, n##_next = n->next)

@@ -20,6 +20,7 @@ struct mk_map {
 	struct mk_map_node **slot;     /* NULL until the first insert           */
 	uint32_t mask, count;
 	mk_map_eq_fn *eq;
+	bool is_walked;                /* mk_map_each: no shrinking now         */
 };
 
 /* Keyed by a secret of this process. Same bytes, same value, until it ends. */
@@ -34,7 +35,8 @@ struct mk_map_node *mk_map_find(const struct mk_map *m, uint64_t hash,
 void mk_map_insert(struct mk_map *m, struct mk_map_node *n, uint64_t hash);
 /* n must be in m. */
 void mk_map_remove(struct mk_map *m, struct mk_map_node *n);
-/* Iteration in no order; fn may remove the node it is given. false stops. */
+/* Iteration in no order; fn may remove the node it is given (and free it), but
+ * neither insert nor remove others. false stops. */
 void mk_map_each(struct mk_map *m, bool (*fn)(struct mk_map_node *n, void *arg), void *arg);
 
 #endif

@@ -1,0 +1,16 @@
+/*
+ * base/thread.h - what base/ keeps per thread is given back when it ends
+ */
+#ifndef MK_BASE_THREAD_H
+#define MK_BASE_THREAD_H
+
+#include <pthread.h>
+
+/* From now on, the end of this thread calls mk_arena_thread_end,
+ * mk_log_thread_end and mk_metric_thread_end. Cheap to repeat. */
+void mk_thread_mark(void);
+/* pthread_create with every signal blocked: signals are the main thread's.
+ * name (at most 15 characters) shows in ps and gdb. 0 or -MK_EIO. */
+int mk_thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg), void *arg);
+
+#endif
