@@ -36,53 +36,84 @@ struct mk_conn_ops {
 };
 
 struct mk_out_block;
+struct mk_conn_trip;
 struct mk_conn {
-	const struct mk_conn_ops *ops;
+	union {
+		const struct mk_conn_ops *ops;
+		void (*done)(struct mk_conn *c);       /* while closing         */
+	};
 	struct mk_worker *worker;
 	struct mk_tls *tls;            /* NULL = plain                          */
 	struct mk_out_block *out_head, *out_tail;
+	struct mk_conn_trip *trip;     /* on the way to another worker          */
 	struct mk_task flush;
 	struct event ev;
-	struct mk_wtimer timer;        /* resumes a shaped reader; write stall  */
-	struct mk_shaper in;           /* bytes                                 */
+	struct mk_wtimer timer;        /* for resume_ms and stall_ms            */
+	struct mk_shaper in;           /* bytes; set by the owner, else no limit */
+	uint32_t resume_ms, stall_ms;  /* deadlines, wrapping; see flags        */
 	uint32_t out_bytes, out_limit;
 	int fd;
-	uint16_t flags;
+	uint16_t flags;                /* conn.c's                              */
+	uint8_t watched;               /* EV_READ | EV_WRITE that are registered */
+	uint8_t why;                   /* enum mk_conn_close, while one is due  */
 };
 
-/* fd: connected, non-blocking; taken. Reading starts with mk_conn_start. */
+/* How long output may wait without the peer taking any of it (60 s at first).
+ * For connections that stall after the call. Any thread. */
+void mk_net_limits(int64_t write_timeout_ms);
+
+/* fd: connected, non-blocking; taken (the accepting or connecting side has set
+ * TCP_NODELAY). out_limit 0 = none. c need not be zeroed. Reading starts with
+ * mk_conn_start. */
 void mk_conn_init(struct mk_conn *c, int fd, const struct mk_conn_ops *ops,
                   uint32_t out_limit);
 void mk_conn_start(struct mk_conn *c);
-/* Bytes to the peer, copied; written at the end of the turn. */
+/* Bytes to the peer, copied; written at the end of the turn. Nothing happens
+ * on a connection that is broken or closing. */
 void mk_conn_send(struct mk_conn *c, const void *p, size_t n);
-/* The same for many; small ones are copied, big ones referenced. */
+/* The same for many; small ones are copied, big ones referenced (a reference
+ * of our own is taken). */
 void mk_conn_send_shared(struct mk_conn *c, struct mk_shared *s);
-/* Writes what is there now (else the turn's end does). */
+/* Writes what is there now (else the turn's end does). Calls nobody back. */
 void mk_conn_flush(struct mk_conn *c);
-/* STARTTLS or direct TLS: reads are a handshake from now on. Input that came
- * before it must have been refused by the owner. -MK_EIO. */
-int  mk_conn_start_tls(struct mk_conn *c, const struct mk_tls_config *conf);
+/* STARTTLS or direct TLS: reads are a handshake from now on, and what is sent
+ * waits for its end; what was queued before goes out in clear at once. Input
+ * that came before it must have been refused by the owner. conf is kept (a
+ * reference). domain: whose certificate to show a client that names none
+ * (borrowed), NULL = the first.
+ * 0, or -MK_EIO if the peer's window had no room for what was queued. */
+int  mk_conn_start_tls_for(struct mk_conn *c, const struct mk_tls_config *conf,
+                           const char *domain);
+static inline int mk_conn_start_tls(struct mk_conn *c, const struct mk_tls_config *conf)
+{
+	return mk_conn_start_tls_for(c, conf, NULL);
+}
 /* No data callbacks until resumed; a peer's close may be seen late. */
 void mk_conn_pause(struct mk_conn *c);
 void mk_conn_resume(struct mk_conn *c);
 /*
  * Hands the connection over to another worker, whole: no event of c fires here
  * any more, then fn(c) runs there, after which reading goes on (pending TLS
- * records included). The owner, which contains c, moves with it. unread: bytes
- * of the current data callback that the owner did not use, delivered there.
+ * records included). The owner, which contains c, moves with it; it leaves at
+ * the end of this turn, so that whoever called may finish and even send (but
+ * later than that must not touch c). unread: bytes of the current data
+ * callback that the owner did not use, delivered there. A close before the end
+ * of the turn cancels the move: fn doesn't run.
  */
 void mk_conn_move(struct mk_conn *c, struct mk_worker *to, void (*fn)(struct mk_conn *c),
                   const char *unread, size_t unread_n);
-/* Orderly: what is queued is written (close_notify too), lingering at most
- * linger_ms for a slow peer; the owner may free c when done(c) runs (at once
- * or later; on this worker; no other callback runs any more). */
+/* Orderly: what is queued is written (close_notify too), then the peer has
+ * until linger_ms to close its side, so that nothing on its way is lost to a
+ * reset; 0 = close after one attempt to write. Once per connection. The owner
+ * may free c when done(c) runs: on this worker, at the end of this turn or
+ * later, never from within this call; no other callback runs any more. */
 void mk_conn_close(struct mk_conn *c, int64_t linger_ms, void (*done)(struct mk_conn *c));
 bool mk_conn_is_closing(const struct mk_conn *c);
 bool mk_conn_is_secure(const struct mk_conn *c);
 
 /* "192.0.2.1" or "2001:db8::1", and port. Set by listener (PROXY protocol). */
 struct mk_addr { struct in6_addr ip; uint16_t port; };    /* v4 mapped      */
+/* out: dotted for an IPv4 address. */
 void mk_addr_format(const struct mk_addr *a, char out[INET6_ADDRSTRLEN]);
 
 #endif

@@ -12,8 +12,10 @@ struct mk_shaper {
 	uint32_t rate;                 /* per second; 0 = unlimited             */
 	uint32_t burst;
 };
+/* Full at first. rate 0 = unlimited; burst 0 = one second's worth. */
 void mk_shaper_init(struct mk_shaper *s, uint32_t rate, uint32_t burst);
-/* Takes n; how long (usec) to wait before reading on, 0 = go on. */
+/* Takes n, into debt if need be: it has happened already. now is monotonic.
+ * How long (usec) to wait before reading on until the debt is paid; 0 = go on. */
 int64_t mk_shaper_take(struct mk_shaper *s, uint32_t n, mk_usec now);
 
 #endif
