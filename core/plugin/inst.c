@@ -330,6 +330,7 @@ static void call_worker_stop(struct mk_worker *w, void *arg)
 	(void)w;
 	mk_timers_drop(c->i);
 	mk_iq_drop(c->i);
+	mk_slots_drop(c->i);
 	if (c->i->module->plugin->worker_stop != NULL)
 		c->i->module->plugin->worker_stop(c->i);
 }

@@ -100,6 +100,10 @@ void  mk_slots_end(void ***slots, enum mk_slot_scope scope);
 void *mk_slots_get(void ***slots, enum mk_slot_scope scope, uint32_t slot);
 void *mk_slots_peek(void *const *slots, uint32_t slot);
 void  mk_slots_clear(void **slots, enum mk_slot_scope scope, uint32_t slot);
+/* On this worker: ends what i's module has on objects of i's host type. */
+void  mk_slots_drop(struct mk_inst *i);
+/* m registers its slots anew: they get the places they had. */
+void  mk_slots_orphan(struct mk_module *m);
 
 /* plugin/timer.c: stops the timers of i on this worker. */
 void mk_timers_drop(struct mk_inst *i);

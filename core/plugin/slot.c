@@ -12,7 +12,7 @@
 #include "base/ban.h"
 
 #define SLOTS_MAX 64
-struct slot_kind { uint32_t bytes; void (*fini)(void *); struct mk_module *module; };
+struct slot_kind { uint32_t bytes; void (*fini)(void *); struct mk_module *module; bool orphan; };
 /* Written by the main thread at load; an index is handed out after its entry
  * is complete. */
 static struct slot_kind kinds[4][SLOTS_MAX];
@@ -23,9 +23,17 @@ int mk_slot_register(struct mk_module *m, const struct mk_slot *s, uint32_t *slo
 	if (s->scope < MK_SLOT_SESSION || s->scope > MK_SLOT_WORKER || s->bytes == 0)
 		return -MK_EINVAL;
 	uint32_t n = atomic_load(&kind_count[s->scope]);
+	/* A plugin loaded anew takes its old places again: what was in them ended
+	 * when its instances stopped. */
+	for (uint32_t i = 0; i < n; i++)
+		if (kinds[s->scope][i].module == m && kinds[s->scope][i].orphan) {
+			kinds[s->scope][i] = (struct slot_kind){ s->bytes, s->fini, m, false };
+			*slot_out = i;
+			return 0;
+		}
 	if (n == SLOTS_MAX)
 		return -MK_ELIMIT;
-	kinds[s->scope][n] = (struct slot_kind){ s->bytes, s->fini, m };
+	kinds[s->scope][n] = (struct slot_kind){ s->bytes, s->fini, m, false };
 	atomic_store(&kind_count[s->scope], n + 1);
 	*slot_out = n;
 	return 0;
@@ -76,6 +84,45 @@ void mk_slots_end(void ***slots, enum mk_slot_scope scope)
 		mk_slots_clear(v, scope, i);
 	mk_free(v);
 	*slots = NULL;
+}
+
+void mk_slots_orphan(struct mk_module *m)
+{
+	for (int scope = MK_SLOT_SESSION; scope <= MK_SLOT_WORKER; scope++)
+		for (uint32_t i = 0; i < atomic_load(&kind_count[scope]); i++)
+			if (kinds[scope][i].module == m)
+				kinds[scope][i].orphan = true;
+}
+
+static void clear_of(void **slots, enum mk_slot_scope scope, const struct mk_module *m)
+{
+	for (uint32_t i = 0; i < atomic_load(&kind_count[scope]); i++)
+		if (kinds[scope][i].module == m)
+			mk_slots_clear(slots, scope, i);
+}
+
+struct drop { struct mk_inst *inst; };
+
+static bool drop_entity(struct mk_entity *e, void *arg)
+{
+	const struct drop *d = arg;
+	const struct mk_inst *i = d->inst;
+
+	if (i->type != mk_global_type && (e->domain == NULL || e->domain->type != i->type))
+		return true;
+	clear_of(e->slots, MK_SLOT_ENTITY, i->module);
+	for (struct mk_session *s = e->sessions; s != NULL; s = s->next)
+		clear_of(s->slots, MK_SLOT_SESSION, i->module);
+	return true;
+}
+
+void mk_slots_drop(struct mk_inst *i)
+{
+	struct drop d = { i };
+
+	mk_entities_each(mk_self, drop_entity, &d);
+	if (i->module->insts.next == &i->module_node && i->module->insts.prev == &i->module_node)
+		clear_of(mk_self->slots, MK_SLOT_WORKER, i->module);
 }
 
 void *mk_session_slot(struct mk_session *s, uint32_t slot)

@@ -126,7 +126,7 @@ struct mk_reg_every {
 	void (*fn)(struct mk_inst *, struct mk_store *);
 	struct mk_wtimer timer;        /* on worker 0                           */
 	struct mk_job job;
-	struct mk_msg msg;
+	struct mk_msg begin, end;      /* to worker 0                           */
 	_Atomic bool stopped;
 	bool running;
 };
@@ -183,12 +183,13 @@ int mk_every(struct mk_inst *i, int64_t period_ms,
 
 static void every_begin(struct mk_msg *m)
 {
-	struct mk_reg_every *e = MK_CONTAINER(m, struct mk_reg_every, msg);
-	mk_wtimer_start(&e->timer, e->period_ms, every_due);
+	struct mk_reg_every *e = MK_CONTAINER(m, struct mk_reg_every, begin);
+	if (!atomic_load(&e->stopped))
+		mk_wtimer_start(&e->timer, e->period_ms, every_due);
 }
 static void every_end(struct mk_msg *m)
 {
-	struct mk_reg_every *e = MK_CONTAINER(m, struct mk_reg_every, msg);
+	struct mk_reg_every *e = MK_CONTAINER(m, struct mk_reg_every, end);
 	mk_wtimer_stop(&e->timer);
 	every_free_if_stopped(e);
 }
@@ -197,9 +198,9 @@ void mk_everies_start(struct mk_inst *i)
 {
 	MK_LIST_EACH(n, &i->everies) {
 		struct mk_reg_every *e = MK_CONTAINER(n, struct mk_reg_every, node);
-		e->msg.fn = every_begin;
+		e->begin.fn = every_begin;
 		if (mk_worker_count > 0)
-			mk_worker_post(mk_worker(0), &e->msg);
+			mk_worker_post(mk_worker(0), &e->begin);
 	}
 }
 
@@ -210,8 +211,8 @@ void mk_everies_stop(struct mk_inst *i)
 		struct mk_reg_every *e = MK_CONTAINER(n, struct mk_reg_every, node);
 		atomic_store(&e->stopped, true);
 		if (mk_worker_count > 0) {
-			e->msg.fn = every_end;
-			mk_worker_post(mk_worker(0), &e->msg);
+			e->end.fn = every_end;
+			mk_worker_post(mk_worker(0), &e->end);
 		} else {
 			mk_free(e);
 		}

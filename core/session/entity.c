@@ -172,6 +172,23 @@ const char *mk_domain_type(const struct mk_jid *j)
 	return d != NULL ? d->type->name : NULL;
 }
 
+struct each_e { bool (*fn)(struct mk_entity *, void *); void *arg; };
+
+static bool one_entity(struct mk_map_node *n, void *arg)
+{
+	struct each_e *x = arg;
+	return x->fn(MK_CONTAINER(n, struct mk_entity, node), x->arg);
+}
+
+void mk_entities_each(struct mk_worker *w, bool (*fn)(struct mk_entity *e, void *arg), void *arg)
+{
+	struct mk_tables *t = w->core;
+	struct each_e x = { fn, arg };
+
+	if (t != NULL)
+		mk_map_each(&t->entities, one_entity, &x);
+}
+
 struct each { bool (*fn)(struct mk_session *, void *); void *arg; bool go; };
 
 static bool each_entity(struct mk_map_node *n, void *arg)

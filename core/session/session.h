@@ -69,6 +69,8 @@ struct mk_session {
 void mk_sessions_worker_init(struct mk_worker *w);
 void mk_sessions_worker_fini(struct mk_worker *w);
 uint32_t mk_sessions_count(const struct mk_worker *w);
+void mk_entities_each(struct mk_worker *w, bool (*fn)(struct mk_entity *e, void *arg),
+                      void *arg);
 void mk_sessions_each(struct mk_worker *w, bool (*fn)(struct mk_session *s, void *arg),
                       void *arg);
 
