@@ -1,0 +1,85 @@
+/*
+ * stream/c2s.c - listeners for clients
+ *
+ * Main thread starts and stops; accepted() runs on every worker.
+ */
+#include "stream/stream.h"
+
+#include <unistd.h>
+
+#include "loop/worker.h"
+#include "base/ban.h"
+
+static void accepted(struct mk_listener *l, int fd, const struct mk_addr *peer)
+{
+	mk_stream_new(mk_listener_arg(l), fd, peer);
+}
+
+void mk_c2s_unref(struct mk_c2s **cp)
+{
+	struct mk_c2s *c = *cp;
+
+	*cp = NULL;
+	if (c == NULL || atomic_fetch_sub(&c->refs, 1) != 1)
+		return;
+	if (c->tls != NULL)
+		mk_tls_config_free(&c->tls);
+	mk_free(c->name);
+	mk_free(c);
+}
+
+int mk_c2s_start(const struct mk_config_listener *l, const struct mk_config *c,
+	struct mk_tls_store *tls, struct mk_diag *d, struct mk_c2s **out)
+{
+	static const char *const alpn[] = { "xmpp-client", NULL };
+	struct mk_c2s *s = mk_alloc(sizeof *s);
+	struct mk_buf name = { 0 };
+	const char **from = NULL;
+	int r;
+
+	atomic_init(&s->refs, 1);
+	s->tls_mode = (uint8_t)l->tls;
+	s->plain_without_tls = l->plain_without_tls;
+	mk_buf_printf(&name, "c2s:%s:%d", l->address, (int)l->port);
+	s->name = mk_strdup(mk_buf_z(&name));
+	mk_buf_free(&name);
+	if (l->tls != MK_TLS_NONE) {
+		struct mk_tls_conf conf = { .priorities = c->tls_priorities, .alpn = alpn,
+			.alpn_required = l->tls == MK_TLS_DIRECT, .tickets = c->tls_tickets };
+		if (tls == NULL || (r = mk_tls_config_new(tls, &conf, &s->tls)) < 0) {
+			mk_diag_add(d, "listener %s: TLS needs a certificate of a domain", s->name);
+			r = -MK_EINVAL;
+			goto fail;
+		}
+	}
+	if (l->proxy_from.n != 0) {
+		from = mk_alloc((l->proxy_from.n + 1) * sizeof *from);
+		for (uint32_t i = 0; i < l->proxy_from.n; i++)
+			from[i] = l->proxy_from.v[i];
+	}
+	struct mk_listener_conf lc = {
+		.name = s->name, .address = l->address, .port = (uint16_t)l->port,
+		.backlog = (int)l->backlog, .proxy = l->proxy_protocol, .proxy_from = from,
+		.per_address = (uint32_t)c->limits.connections_per_address,
+		.accepts_per_second = (uint32_t)c->limits.accepts_per_second,
+		.accepted = accepted, .arg = s,
+	};
+	r = mk_listener_start(&lc, d, &s->listener);
+	mk_free(from);
+	if (r < 0)
+		goto fail;
+	*out = s;
+	return 0;
+fail:
+	mk_c2s_unref(&s);
+	return r;
+}
+
+void mk_c2s_stop(struct mk_c2s **c)
+{
+	if (*c == NULL)
+		return;
+	if ((*c)->listener != NULL)
+		mk_listener_stop(&(*c)->listener);
+	mk_c2s_unref(c);
+}

@@ -1,0 +1,940 @@
+/*
+ * stream/stream.c - streams of clients: bytes in, elements handled, bytes out
+ *
+ * Runs on the stream's worker. Input is scanned where it lies (the worker's
+ * read buffer); only an element that is not complete yet is copied aside. The
+ * object is freed when its connection is done and no callback is inside it
+ * (busy).
+ */
+#include "stream/stream.h"
+
+#include "base/metric.h"
+#include "loop/worker.h"
+#include "route/route.h"
+#include "session/tables.h"
+#include "base/ban.h"
+
+static _Thread_local struct mk_parser *parser;
+static _Thread_local struct mk_list preauth;   /* oldest first              */
+static _Thread_local uint32_t preauth_n;
+static _Thread_local struct mk_list streams_closing;
+static _Atomic(const struct mk_config_limits *) limits;
+static uint32_t metric_open, metric_errors, metric_in;
+
+const struct mk_config_limits *mk_limits(void)
+{
+	return atomic_load_explicit(&limits, memory_order_acquire);
+}
+
+void mk_limits_set(const struct mk_config_limits *l)
+{
+	struct mk_config_limits *copy = mk_alloc(sizeof *copy);
+
+	*copy = *l;
+	const struct mk_config_limits *old = atomic_exchange(&limits, copy);
+	if (old != NULL)
+		mk_quiesce(mk_free, (void *)old);
+	if (metric_open == 0) {
+		metric_open = mk_metric_id("meerkat_streams_open", "Client streams open now.",
+			MK_GAUGE, "");
+		metric_errors = mk_metric_id("meerkat_stream_errors_total",
+			"Streams closed with a stream error.", MK_COUNTER, "");
+		metric_in = mk_metric_id("meerkat_stanzas_in_total",
+			"Stanzas that came in from clients.", MK_COUNTER, "");
+	}
+}
+
+void mk_streams_worker_init(struct mk_worker *w)
+{
+	(void)w;
+	mk_list_init(&preauth);
+	mk_list_init(&streams_closing);
+	parser = mk_parser_new();
+}
+
+void mk_streams_worker_fini(struct mk_worker *w)
+{
+	(void)w;
+	mk_parser_free(&parser);
+}
+
+uint32_t mk_streams_preauth(void) { return preauth_n; }
+
+/* ---- accessors of the public interface --------------------------------------------- */
+
+uint32_t mk_stream_state(const struct mk_stream *st)
+{
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	if (st->session != NULL)
+		return MK_STREAM_BOUND;
+	return st->jid != NULL ? MK_STREAM_AUTHED : MK_STREAM_OPEN;
+}
+bool mk_stream_is_encrypted(const struct mk_stream *st) { return mk_conn_is_secure(&st->conn); }
+struct mk_str mk_stream_domain(const struct mk_stream *st)
+{
+	return st->domain != NULL ? mk_jid_domain(st->domain->jid) : MK_STR_NONE;
+}
+const struct mk_jid *mk_stream_jid(const struct mk_stream *st) { return st->jid; }
+struct mk_session *mk_stream_session(const struct mk_stream *st) { return st->session; }
+const char *mk_stream_user_agent(const struct mk_stream *st) { return st->user_agent; }
+const char *mk_stream_remote(const struct mk_stream *st)
+{
+	char *text = mk_arena_alloc(&mk_self->turn, INET6_ADDRSTRLEN);
+	mk_addr_format(&st->peer, text);
+	return text;
+}
+struct mk_arena *mk_turn_arena(void) { return &mk_self->turn; }
+mk_usec mk_session_active_usec(const struct mk_session *s)
+{
+	return s->stream != NULL ? s->stream->last_in : 0;
+}
+bool mk_stream_may_plain(const struct mk_stream *st)
+{
+	return mk_conn_is_secure(&st->conn) || st->c2s->plain_without_tls;
+}
+
+/* ---- writing -------------------------------------------------------------------------- */
+
+void mk_stream_writez(struct mk_stream *st, const char *xml)
+{
+	mk_conn_send(&st->conn, xml, strlen(xml));
+}
+
+void mk_stream_write(struct mk_stream *st, const struct mk_elem *e)
+{
+	struct mk_buf *b = &mk_self->scratch;
+
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	if (st->phase == MK_PHASE_CLOSED)
+		return;
+	mk_buf_clear(b);
+	mk_elem_render(b, e, MK_NS_CLIENT);
+	mk_conn_send(&st->conn, b->p, b->n);
+}
+
+static void transport_send(struct mk_stream *st, struct mk_stanza *s, const struct mk_jid *to)
+{
+	struct mk_buf *b = &mk_self->scratch;
+
+	if (st->phase == MK_PHASE_CLOSED)
+		return;
+	mk_buf_clear(b);
+	mk_stanza_render(b, s, to);
+	mk_conn_send(&st->conn, b->p, b->n);
+}
+
+static void send_header(struct mk_stream *st)
+{
+	struct mk_buf *b = &mk_self->scratch;
+	char id[40];
+
+	mk_token(id, sizeof id, 16);
+	mk_buf_clear(b);
+	MK_BUF_LIT(b, "<?xml version='1.0'?><stream:stream xmlns='" MK_NS_CLIENT
+		"' xmlns:stream='" MK_NS_STREAM "' version='1.0' xml:lang='en' id='");
+	mk_buf_addz(b, id);
+	mk_buf_addc(b, '\'');
+	if (st->domain != NULL) {
+		MK_BUF_LIT(b, " from='");
+		mk_escape_attr(b, mk_jid_full(st->domain->jid), st->domain->jid->full_n);
+		mk_buf_addc(b, '\'');
+	}
+	/* RFC 6120 4.7.2: to whom, once we know; before, what it said itself. */
+	if (st->jid != NULL || st->from != NULL) {
+		const char *to = st->jid != NULL ? mk_jid_full(st->jid) : st->from;
+		MK_BUF_LIT(b, " to='");
+		mk_escape_attr(b, to, strlen(to));
+		mk_buf_addc(b, '\'');
+	}
+	mk_buf_addc(b, '>');
+	mk_conn_send(&st->conn, b->p, b->n);
+	st->flags |= MK_ST_HEADER_SENT;
+}
+
+void mk_stream_send_features(struct mk_stream *st)
+{
+	struct mk_elem *f = mk_elem_new(&mk_self->turn, "features", MK_NS_STREAM);
+	const struct mk_dispatch *d = mk_dispatch(st->domain->type);
+	bool secure = mk_conn_is_secure(&st->conn);
+	uint32_t state = mk_stream_state(st);
+	bool tls_first = false;
+
+	if (state == MK_STREAM_OPEN && !secure && st->c2s->tls != NULL &&
+	    (st->c2s->tls_mode == MK_TLS_STARTTLS || st->c2s->tls_mode == MK_TLS_STARTTLS_REQUIRED)) {
+		struct mk_elem *t = mk_elem_add(f, "starttls", MK_NS_TLS);
+		tls_first = st->c2s->tls_mode == MK_TLS_STARTTLS_REQUIRED;
+		if (tls_first)
+			mk_elem_add(t, "required", NULL);
+	}
+	if (!tls_first) {
+		if (state == MK_STREAM_OPEN)
+			mk_sasl_features(st, f);
+		else if (state == MK_STREAM_AUTHED)
+			mk_bind_features(st, f);
+		for (uint32_t i = 0; i < d->feature_count; i++)
+			if (d->features[i].r->states & state)
+				d->features[i].r->fn(d->features[i].inst, st, f);
+	}
+	struct mk_buf *b = &mk_self->scratch;
+	mk_buf_clear(b);
+	/* The stream's own prefix, which the header declared. */
+	MK_BUF_LIT(b, "<stream:features>");
+	for (struct mk_elem *c = mk_elem_first(f); c != NULL; c = mk_elem_next(c))
+		mk_elem_render(b, c, MK_NS_CLIENT);
+	MK_BUF_LIT(b, "</stream:features>");
+	mk_conn_send(&st->conn, b->p, b->n);
+}
+
+/* ---- the end ---------------------------------------------------------------------------- */
+
+static void preauth_leave(struct mk_stream *st)
+{
+	if (!(st->flags & MK_ST_PREAUTH))
+		return;
+	st->flags &= (uint16_t)~MK_ST_PREAUTH;
+	mk_list_remove(&st->preauth);
+	preauth_n--;
+}
+
+static void stream_free(struct mk_stream *st)
+{
+	if (st->busy != 0) {
+		st->flags |= MK_ST_FREE;
+		return;
+	}
+	mk_listener_gone(&st->peer);
+	mk_metric_bump(metric_open, -1);
+	mk_list_remove(&st->preauth);
+	if (st->partial != NULL) {
+		mk_buf_free(st->partial);
+		mk_free(st->partial);
+	}
+	if (st->jid != NULL)
+		mk_jid_unref(&st->jid);
+	mk_c2s_unref(&st->c2s);
+	mk_free(st->seed);
+	mk_free(st->lang);
+	mk_free(st->from);
+	mk_free(st->user_agent);
+	mk_free(st->stanzas);
+	if (st->bind_request != NULL)
+		mk_stanza_unref(&st->bind_request);
+	st->magic = 0;
+	mk_free(st);
+}
+
+static void conn_done(struct mk_conn *c)
+{
+	stream_free(MK_CONTAINER(c, struct mk_stream, conn));
+}
+
+void mk_stream_leave(struct mk_stream *st)
+{
+	if (--st->busy == 0 && (st->flags & MK_ST_FREE))
+		stream_free(st);
+}
+
+/* Closes the connection and lets go of the session (why it went). */
+static void shut(struct mk_stream *st, enum mk_close_reason why)
+{
+	struct mk_session *s = st->session;
+
+	if (st->phase == MK_PHASE_CLOSED)
+		return;
+	st->phase = MK_PHASE_CLOSED;
+	preauth_leave(st);
+	mk_wtimer_stop(&st->timer);
+	mk_sasl_drop(st);
+	mk_list_push(&streams_closing, &st->preauth);
+	st->session = NULL;
+	st->busy++;
+	if (s != NULL) {
+		if (s->stream == st)
+			mk_session_stream_gone(s, why);
+		mk_session_unref(&s);
+	}
+	mk_conn_close(&st->conn, 2000, conn_done);
+	mk_stream_leave(st);
+}
+
+static void send_error(struct mk_stream *st, const char *condition, const char *text,
+	const char *content)
+{
+	struct mk_buf *b = &mk_self->scratch;
+
+	if (st->phase == MK_PHASE_CLOSED || st->phase == MK_PHASE_TLS)
+		return;
+	if (!(st->flags & MK_ST_HEADER_SENT))
+		send_header(st);
+	mk_buf_clear(b);
+	MK_BUF_LIT(b, "<stream:error><");
+	mk_buf_addz(b, condition);
+	MK_BUF_LIT(b, " xmlns='" MK_NS_STREAMS "'>");
+	if (content != NULL)
+		mk_escape_text(b, content, strlen(content));
+	MK_BUF_LIT(b, "</");
+	mk_buf_addz(b, condition);
+	mk_buf_addc(b, '>');
+	if (text != NULL) {
+		MK_BUF_LIT(b, "<text xml:lang='en' xmlns='" MK_NS_STREAMS "'>");
+		mk_escape_text(b, text, strlen(text));
+		MK_BUF_LIT(b, "</text>");
+	}
+	MK_BUF_LIT(b, "</stream:error></stream:stream>");
+	mk_conn_send(&st->conn, b->p, b->n);
+	mk_metric_bump(metric_errors, 1);
+}
+
+void mk_stream_fail(struct mk_stream *st, const char *condition, const char *text)
+{
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	send_error(st, condition, text, NULL);
+	if (mk_log_enabled(MK_INFO) && st->phase != MK_PHASE_CLOSED)
+		mk_log(NULL, MK_INFO, "stream error", "condition=%s text=%s remote=%s user=%s",
+			condition, text != NULL ? text : "", mk_stream_remote(st),
+			st->jid != NULL ? mk_jid_full(st->jid) : "");
+	shut(st, MK_CLOSE_LOST);
+}
+
+void mk_stream_redirect(struct mk_stream *st, const char *host)
+{
+	send_error(st, "see-other-host", NULL, host);
+	shut(st, MK_CLOSE_LOST);
+}
+
+/* The session let go already. */
+static void transport_close(struct mk_stream *st, const char *condition, const char *text)
+{
+	if (st->session != NULL)
+		mk_session_unref(&st->session);
+	if (condition != NULL)
+		send_error(st, condition, text, NULL);
+	else if (st->phase != MK_PHASE_CLOSED)
+		mk_stream_writez(st, "</stream:stream>");
+	shut(st, MK_CLOSE_KICKED);
+}
+
+const struct mk_transport_ops mk_stream_transport = {
+	.send = transport_send, .write = mk_stream_write, .close = transport_close
+};
+
+/* ---- timers ------------------------------------------------------------------------------ */
+
+static void keepalive_due(struct mk_wtimer *t)
+{
+	struct mk_stream *st = MK_CONTAINER(t, struct mk_stream, timer);
+	const struct mk_config_limits *l = mk_limits();
+	mk_usec now = mk_now_usec(), idle = now - st->last_in;
+	int64_t next = 0;
+
+	if (l->idle_timeout_ms != 0 && idle >= l->idle_timeout_ms * 1000) {
+		mk_stream_fail(st, "connection-timeout", NULL);
+		return;
+	}
+	if (l->keepalive_ms != 0)
+		mk_stream_writez(st, " ");             /* RFC 6120 4.6.1        */
+	next = l->keepalive_ms;
+	if (l->idle_timeout_ms != 0 && (next == 0 || l->idle_timeout_ms - idle / 1000 < next))
+		next = l->idle_timeout_ms - idle / 1000;
+	if (next > 0)
+		mk_wtimer_start(&st->timer, next, keepalive_due);
+}
+
+static void auth_timeout(struct mk_wtimer *t)
+{
+	struct mk_stream *st = MK_CONTAINER(t, struct mk_stream, timer);
+
+	mk_stream_fail(st, "connection-timeout", "authentication took too long");
+}
+
+static void timer_again(struct mk_stream *st)
+{
+	const struct mk_config_limits *l = mk_limits();
+
+	if (l->keepalive_ms != 0 || l->idle_timeout_ms != 0)
+		mk_wtimer_start(&st->timer, l->keepalive_ms != 0 ? l->keepalive_ms
+		                                                 : l->idle_timeout_ms, keepalive_due);
+}
+
+/* Bound: the clock for that stops, keep-alives begin if they are set. */
+static void bound(struct mk_stream *st)
+{
+	const struct mk_config_limits *l = mk_limits();
+
+	st->phase = MK_PHASE_BOUND;
+	mk_wtimer_stop(&st->timer);
+	if (l->stanza_rate != 0) {
+		st->stanzas = mk_alloc(sizeof *st->stanzas);
+		mk_shaper_init(st->stanzas, (uint32_t)l->stanza_rate, (uint32_t)
+			(l->stanza_burst != 0 ? l->stanza_burst : l->stanza_rate));
+	}
+	timer_again(st);
+}
+
+void mk_stream_bound(struct mk_stream *st, struct mk_session *s)
+{
+	st->session = mk_session_ref(s);
+	bound(st);
+}
+
+int mk_stream_attach(struct mk_stream *st, struct mk_session *s)
+{
+	struct mk_stream *old = s->stream;
+
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	MK_CHECK(s, MK_SESSION_MAGIC);
+	if (st->jid == NULL || st->session != NULL || !(s->flags & MK_SES_OPEN) ||
+	    !mk_jid_bare_eq(st->jid, s->jid))
+		return -MK_EPERM;
+	if (old != NULL) {
+		s->stream = NULL;
+		transport_close(old, "conflict", NULL);
+	}
+	s->stream = st;
+	mk_stream_bound(st, s);
+	st->flags |= MK_ST_RESUMED;
+	return 0;
+}
+
+static void resumed_then(struct mk_event *e, enum mk_verdict v)
+{
+	(void)e;
+	(void)v;
+}
+
+void mk_stream_after_handler(struct mk_stream *st)
+{
+	struct mk_session *s = st->session;
+
+	if (!(st->flags & MK_ST_RESUMED) || s == NULL)
+		return;
+	st->flags &= (uint16_t)~MK_ST_RESUMED;
+	struct mk_event ev = { .ses = { s, s->entity, 0 }, .hook = 8, .then = resumed_then };
+	mk_event_run(&ev, mk_dispatch(s->entity->domain->type));
+}
+
+/* ---- elements ----------------------------------------------------------------------------- */
+
+static char *keep(const char *z) { return z != NULL && *z != '\0' ? mk_strdup(z) : NULL; }
+
+static void on_header(struct mk_stream *st, const char *p, size_t n)
+{
+	struct mk_stream_header h;
+	struct mk_domain *d = NULL;
+	struct mk_jid *to = NULL;
+
+	if (mk_parse_header(&mk_self->turn, p, n, &h) < 0) {
+		mk_stream_fail(st, "not-well-formed", NULL);
+		return;
+	}
+	mk_free(st->from);
+	mk_free(st->lang);
+	mk_free(st->seed);
+	st->from = st->lang = st->seed = NULL;
+	if (h.to != NULL && mk_jid_parsez(h.to, &to) == 0 && to->local_n == 0 && mk_jid_is_bare(to))
+		d = mk_domain_of(to);
+	if (to != NULL)
+		mk_jid_unref(&to);
+	if (st->domain == NULL || d != NULL)
+		st->domain = d;
+	if (h.from != NULL && strlen(h.from) < 3072 && st->jid == NULL)
+		st->from = keep(h.from);
+	if (!h.is_stream || strcmp(h.xmlns, MK_NS_CLIENT) != 0) {
+		mk_stream_fail(st, "invalid-namespace", NULL);
+		return;
+	}
+	if (strcmp(h.prefix, "stream") != 0) {
+		mk_stream_fail(st, "bad-namespace-prefix", NULL);
+		return;
+	}
+	/* "1.0" and what later minors or majors would say (RFC 6120 4.7.5). */
+	if (h.version == NULL || h.version[0] < '1' || h.version[0] > '9') {
+		mk_stream_fail(st, "unsupported-version", NULL);
+		return;
+	}
+	if (d == NULL) {
+		mk_stream_fail(st, "host-unknown", NULL);
+		return;
+	}
+	/* A restart may not change whose server it is (S-04). */
+	if (st->jid != NULL && !mk_str_eq(mk_jid_domain(st->jid), mk_jid_domain(d->jid))) {
+		mk_stream_fail(st, "not-authorized", NULL);
+		return;
+	}
+	/* Identifies a user, it had better be the one that authenticated. */
+	if (st->jid != NULL && h.from != NULL) {
+		struct mk_jid *from = NULL;
+		bool ok = mk_jid_parsez(h.from, &from) == 0 && mk_jid_bare_eq(from, st->jid);
+		if (from != NULL)
+			mk_jid_unref(&from);
+		if (!ok) {
+			mk_stream_fail(st, "invalid-from", NULL);
+			return;
+		}
+	}
+	if (h.lang != NULL && strlen(h.lang) < 64)
+		st->lang = keep(h.lang);
+	st->seed = keep(h.seed);
+	send_header(st);
+	st->phase = st->jid != NULL ? MK_PHASE_AUTHED : MK_PHASE_OPEN;
+	mk_stream_send_features(st);
+}
+
+static void on_starttls(struct mk_stream *st)
+{
+	if (st->c2s->tls == NULL || mk_conn_is_secure(&st->conn)) {
+		mk_stream_writez(st, "<failure xmlns='" MK_NS_TLS "'/></stream:stream>");
+		shut(st, MK_CLOSE_LOST);
+		return;
+	}
+	mk_stream_writez(st, "<proceed xmlns='" MK_NS_TLS "'/>");
+	mk_conn_flush(&st->conn);
+	st->phase = MK_PHASE_TLS;
+}
+
+/* Everything of the clear stream is forgotten (RFC 6120 5.4.3.3, S-04). */
+static void begin_tls(struct mk_stream *st)
+{
+	mk_free(st->from);
+	mk_free(st->lang);
+	mk_free(st->seed);
+	st->from = st->lang = st->seed = NULL;
+	st->flags &= (uint16_t)~MK_ST_HEADER_SENT;
+	mk_scan_init(&st->scan, false);
+	if (mk_conn_start_tls(&st->conn, st->c2s->tls) < 0)
+		shut(st, MK_CLOSE_LOST);
+}
+
+static void secured(struct mk_conn *c)
+{
+	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
+
+	if (st->phase == MK_PHASE_TLS) {
+		st->phase = MK_PHASE_HEADER;
+		st->domain = NULL;
+	}
+}
+
+static const struct mk_reg_nonza *nonza(struct mk_stream *st, const struct mk_elem *e,
+	struct mk_inst **inst)
+{
+	if (st->domain == NULL)
+		return NULL;
+	const struct mk_dispatch *d = mk_dispatch(st->domain->type);
+	for (uint32_t i = 0; i < d->nonza_count; i++)
+		if (mk_elem_is(e, d->nonzas[i].r->name, d->nonzas[i].r->xmlns)) {
+			*inst = d->nonzas[i].inst;
+			return d->nonzas[i].r;
+		}
+	return NULL;
+}
+
+/* An element that is no stanza, or one before bind. */
+static void on_nonza(struct mk_stream *st, const struct mk_elem *e)
+{
+	struct mk_inst *inst;
+	const struct mk_reg_nonza *r;
+	uint32_t state = mk_stream_state(st);
+
+	if (mk_elem_is(e, "starttls", MK_NS_TLS)) {
+		if (state == MK_STREAM_OPEN)
+			on_starttls(st);
+		else
+			mk_stream_fail(st, "unsupported-stanza-type", NULL);
+		return;
+	}
+	bool tls_first = st->c2s->tls_mode == MK_TLS_STARTTLS_REQUIRED &&
+	                 !mk_conn_is_secure(&st->conn);
+	if (!tls_first && mk_sasl_element(st, e))
+		return;
+	r = tls_first ? NULL : nonza(st, e, &inst);
+	if (r != NULL && (r->states & state)) {
+		r->fn(inst, st, e);
+		mk_stream_after_handler(st);
+		return;
+	}
+	if (mk_streq(e->xmlns, MK_NS_SASL) || mk_streq(e->xmlns, MK_NS_SASL2))
+		mk_stream_fail(st, "policy-violation", "authentication is not possible now");
+	else if (state != MK_STREAM_BOUND)
+		mk_stream_fail(st, "not-authorized", NULL);
+	else
+		mk_stream_fail(st, "unsupported-stanza-type", NULL);
+}
+
+/* 'from' is absent, or who it is (RFC 6120 8.1.2.1). */
+static bool from_is_own(const struct mk_stream *st, const char *from)
+{
+	const struct mk_jid *own = st->session->jid;
+	struct mk_jid *j = NULL;
+	bool ok;
+
+	if (from == NULL || strcmp(from, mk_jid_full(own)) == 0)
+		return true;
+	ok = mk_jid_parsez(from, &j) == 0 &&
+	     (mk_jid_eq(j, own) || (mk_jid_is_bare(j) && mk_jid_bare_eq(j, own)));
+	if (j != NULL)
+		mk_jid_unref(&j);
+	return ok;
+}
+
+static void shaped_over(struct mk_wtimer *t)
+{
+	struct mk_stream *st = MK_CONTAINER(t, struct mk_stream, timer);
+
+	timer_again(st);
+	mk_stream_unblock(st);
+}
+
+/* The entity's queue is full: look again until half of it is gone. */
+static void queue_due(struct mk_wtimer *t)
+{
+	struct mk_stream *st = MK_CONTAINER(t, struct mk_stream, timer);
+
+	if (st->session->entity->queue_n > MK_QUEUE_MAX / 2)
+		mk_wtimer_start(&st->timer, 100, queue_due);
+	else
+		shaped_over(t);
+}
+
+static void wait_for_queue(struct mk_stream *st)
+{
+	mk_stream_block(st);
+	mk_wtimer_start(&st->timer, 100, queue_due);
+}
+
+static void on_stanza(struct mk_stream *st, struct mk_stanza *s)
+{
+	const char *to_text = mk_elem_attr(s->root, "to");
+	struct mk_jid *to = NULL;
+
+	mk_metric_bump(metric_in, 1);
+	if (!from_is_own(st, mk_elem_attr(s->root, "from"))) {
+		mk_stanza_unref(&s);
+		mk_stream_fail(st, "invalid-from", NULL);
+		return;
+	}
+	mk_stanza_set_from(s, st->session->jid);
+	if (st->lang != NULL && s->lang == NULL) {
+		mk_elem_set(s->root, "xml:lang", st->lang);        /* 8.1.5         */
+		s->lang = mk_elem_attr(s->root, "xml:lang");
+	}
+	if (to_text != NULL) {
+		if (mk_jid_parsez(to_text, &to) < 0) {
+			struct mk_stanza *e = mk_stanza_error(s, MK_ERR_JID_MALFORMED, NULL);
+			st->session->in_count++;
+			if (e != NULL) {
+				mk_session_deliver(st->session, e, NULL);
+				mk_stanza_unref(&e);
+			}
+			mk_stanza_unref(&s);
+			return;
+		}
+		mk_stanza_set_to(s, to);
+		mk_jid_unref(&to);
+	}
+	/* RFC 6120 8.2.3: type is required and one of four. */
+	if (s->kind == MK_IQ && s->type == MK_TYPE_NONE) {
+		struct mk_stanza *e = mk_stanza_error(s, MK_ERR_BAD_REQUEST, NULL);
+		st->session->in_count++;
+		if (e != NULL) {
+			mk_session_deliver(st->session, e, NULL);
+			mk_stanza_unref(&e);
+		}
+		mk_stanza_unref(&s);
+		return;
+	}
+	if (s->kind == MK_IQ && mk_session_iq(st->session, s)) {
+		st->session->in_count++;
+		mk_stanza_unref(&s);
+		return;
+	}
+	if (!mk_session_in(st->session, s) && st->phase == MK_PHASE_BOUND)
+		wait_for_queue(st);
+	else if (st->stanzas != NULL && st->phase == MK_PHASE_BOUND) {
+		int64_t wait = mk_shaper_take(st->stanzas, 1, mk_now_usec());
+		if (wait > 0) {
+			mk_stream_block(st);
+			mk_wtimer_start(&st->timer, wait / 1000 + 1, shaped_over);
+		}
+	}
+}
+
+static void on_element(struct mk_stream *st, const char *p, size_t n)
+{
+	struct mk_stanza *s = NULL;
+	struct mk_elem *e;
+
+	if (st->phase == MK_PHASE_HEADER) {            /* <x/> where <stream> is due */
+		mk_stream_fail(st, "invalid-namespace", NULL);
+		return;
+	}
+	/* Most elements are stanzas of a bound stream: parse into their arena. */
+	if (st->phase == MK_PHASE_BOUND || st->phase == MK_PHASE_AUTHED)
+		s = mk_stanza_alloc();
+	if (mk_parse_elem(parser, MK_NS_CLIENT, st->seed, s != NULL ? s->arena : &mk_self->turn,
+	                  p, n, &e) < 0) {
+		if (s != NULL)
+			mk_stanza_unref(&s);
+		mk_stream_fail(st, "not-well-formed", NULL);
+		return;
+	}
+	if (s == NULL || mk_stanza_adopt(s, e) < 0) {
+		on_nonza(st, e);
+		if (s != NULL)
+			mk_stanza_unref(&s);
+	} else if (st->phase == MK_PHASE_BOUND) {
+		on_stanza(st, s);
+	} else if (!mk_bind_iq(st, s)) {
+		mk_stanza_unref(&s);
+		mk_stream_fail(st, "not-authorized", NULL);
+	}
+}
+
+static void on_end(struct mk_stream *st)
+{
+	st->flags |= MK_ST_PEER_CLOSED;
+	if (st->phase != MK_PHASE_CLOSED && (st->flags & MK_ST_HEADER_SENT))
+		mk_stream_writez(st, "</stream:stream>");
+	shut(st, MK_CLOSE_BY_CLIENT);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------- */
+
+static void scan_limits(const struct mk_stream *st, struct mk_scan_limits *out)
+{
+	const struct mk_config_limits *l = mk_limits();
+
+	if (st->jid != NULL)
+		*out = (struct mk_scan_limits){ (uint32_t)l->stanza_bytes, (uint16_t)l->depth,
+			(uint16_t)l->attrs, (uint32_t)l->elements };
+	else
+		*out = (struct mk_scan_limits){ (uint32_t)l->preauth_stanza_bytes,
+			(uint16_t)l->preauth_depth, (uint16_t)l->preauth_attrs,
+			(uint32_t)l->preauth_elements };
+}
+
+static bool stopped(const struct mk_stream *st)
+{
+	return st->phase == MK_PHASE_CLOSED || (st->flags & MK_ST_BLOCKED);
+}
+
+/* Handles what is complete; how many bytes at the end are not (the scanner has
+ * seen *scanned of them). */
+static size_t handle(struct mk_stream *st, const char *p, size_t n, size_t pos, size_t *scanned)
+{
+	size_t start = 0;
+
+	while (pos < n && !stopped(st)) {
+		struct mk_scan_limits lim;
+		size_t used = 0;
+		scan_limits(st, &lim);
+		enum mk_scan_result r = mk_scan_feed(&st->scan, &lim, p + pos, n - pos, &used);
+		pos += used;
+		switch (r) {
+		case MK_SCAN_MORE:
+			*scanned = pos - start;
+			return n - start;
+		case MK_SCAN_SPACE:
+			break;
+		case MK_SCAN_HEADER:
+			on_header(st, p + start, pos - start);
+			break;
+		case MK_SCAN_ELEMENT:
+			on_element(st, p + start, pos - start);
+			if (st->phase == MK_PHASE_TLS) {
+				/* Nothing may follow <starttls/> in the clear. */
+				if (pos != n)
+					shut(st, MK_CLOSE_LOST);
+				else
+					begin_tls(st);
+				return 0;
+			}
+			break;
+		case MK_SCAN_END:
+			on_end(st);
+			break;
+		case MK_SCAN_RESTRICTED:
+			mk_stream_fail(st, "restricted-xml", NULL);
+			break;
+		case MK_SCAN_MALFORMED:
+			mk_stream_fail(st, "not-well-formed", NULL);
+			break;
+		case MK_SCAN_ENCODING:
+			mk_stream_fail(st, "unsupported-encoding", NULL);
+			break;
+		case MK_SCAN_LIMIT:
+			mk_stream_fail(st, "policy-violation", "the element exceeds a limit");
+			break;
+		}
+		start = pos;
+	}
+	*scanned = 0;
+	return st->phase == MK_PHASE_CLOSED ? 0 : n - start;
+}
+
+static void keep_partial(struct mk_stream *st, const char *p, size_t n, size_t scanned)
+{
+	if (n == 0) {
+		if (st->partial != NULL) {
+			mk_buf_free(st->partial);
+			mk_free(st->partial);
+			st->partial = NULL;
+		}
+		return;
+	}
+	if (st->partial == NULL)
+		st->partial = mk_alloc(sizeof *st->partial);
+	if (st->partial->p != NULL && p >= st->partial->p && p <= st->partial->p + st->partial->n) {
+		memmove(st->partial->p, p, n);
+		st->partial->n = n;
+	} else {
+		mk_buf_clear(st->partial);
+		mk_buf_add(st->partial, p, n);
+	}
+	st->scanned = (uint32_t)scanned;
+}
+
+static void on_data(struct mk_conn *c, const char *p, size_t n)
+{
+	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
+	size_t left, scanned = 0, pos = 0;
+
+	if (st->phase == MK_PHASE_CLOSED)
+		return;
+	st->last_in = mk_self->now;
+	st->busy++;
+	if (st->partial != NULL) {
+		mk_buf_add(st->partial, p, n);
+		p = st->partial->p;
+		n = st->partial->n;
+		pos = st->scanned;
+	}
+	if (stopped(st))
+		left = n, scanned = pos;
+	else
+		left = handle(st, p, n, pos, &scanned);
+	keep_partial(st, p + (n - left), left, scanned);
+	mk_stream_leave(st);
+}
+
+void mk_stream_block(struct mk_stream *st)
+{
+	if (st->flags & MK_ST_BLOCKED)
+		return;
+	st->flags |= MK_ST_BLOCKED;
+	mk_conn_pause(&st->conn);
+}
+
+void mk_stream_unblock(struct mk_stream *st)
+{
+	size_t left, scanned = 0;
+
+	if (!(st->flags & MK_ST_BLOCKED) || st->phase == MK_PHASE_CLOSED)
+		return;
+	st->flags &= (uint16_t)~MK_ST_BLOCKED;
+	st->busy++;
+	if (st->partial != NULL) {
+		left = handle(st, st->partial->p, st->partial->n, st->scanned, &scanned);
+		keep_partial(st, st->partial->p + (st->partial->n - left), left, scanned);
+	}
+	if (!stopped(st))
+		mk_conn_resume(&st->conn);
+	mk_stream_leave(st);
+}
+
+static void on_closed(struct mk_conn *c, enum mk_conn_close why)
+{
+	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
+
+	if (why == MK_CONN_OVERFLOW && st->phase == MK_PHASE_BOUND)
+		mk_log(NULL, MK_INFO, "client does not take its output", "user=%s",
+			mk_jid_full(st->session->jid));
+	shut(st, MK_CLOSE_LOST);
+}
+
+static const struct mk_conn_ops conn_ops = {
+	.data = on_data, .secured = secured, .closed = on_closed
+};
+
+/* ---- coming and moving ------------------------------------------------------------------- */
+
+struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *peer)
+{
+	const struct mk_config_limits *l = mk_limits();
+	struct mk_stream *st = mk_alloc(sizeof *st);
+
+	st->magic = MK_STREAM_MAGIC;
+	atomic_fetch_add(&c->refs, 1);
+	st->c2s = c;
+	st->peer = *peer;
+	st->last_in = mk_self->now;
+	mk_metric_bump(metric_open, 1);
+	mk_scan_init(&st->scan, false);
+	mk_conn_init(&st->conn, fd, &conn_ops, (uint32_t)l->out_bytes);
+	if (l->byte_rate != 0)
+		mk_shaper_init(&st->conn.in, (uint32_t)l->byte_rate,
+			(uint32_t)(l->byte_burst != 0 ? l->byte_burst : l->byte_rate));
+	st->flags |= MK_ST_PREAUTH;
+	mk_list_push(&preauth, &st->preauth);
+	preauth_n++;
+	mk_wtimer_start(&st->timer, l->auth_timeout_ms, auth_timeout);
+	/* Full: the oldest that has not authenticated makes room (S-09). */
+	if (l->preauth_total > 0 && preauth_n > (uint32_t)l->preauth_total / mk_worker_count) {
+		struct mk_list *n = mk_list_first(&preauth);
+		struct mk_stream *oldest = MK_CONTAINER(n, struct mk_stream, preauth);
+		if (oldest != st)
+			mk_stream_fail(oldest, "resource-constraint", NULL);
+	}
+	if (c->tls_mode == MK_TLS_DIRECT && mk_conn_start_tls(&st->conn, c->tls) < 0) {
+		shut(st, MK_CLOSE_LOST);
+		return NULL;
+	}
+	mk_conn_start(&st->conn);
+	return st;
+}
+
+static void arrived(struct mk_conn *c)
+{
+	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
+
+	mk_wtimer_start(&st->timer, mk_limits()->auth_timeout_ms, auth_timeout);
+	st->arrived(st);
+}
+
+void mk_stream_go_home(struct mk_stream *st, void (*fn)(struct mk_stream *st))
+{
+	struct mk_worker *home = mk_home_of(st->jid);
+
+	preauth_leave(st);
+	if (home == mk_self) {
+		fn(st);
+		return;
+	}
+	/* What is left of this turn's input stays in partial, which moves along. */
+	mk_stream_block(st);
+	st->arrived = fn;
+	mk_wtimer_stop(&st->timer);
+	mk_conn_move(&st->conn, home, arrived, NULL, 0);
+}
+
+/* ---- an orderly stop ------------------------------------------------------------------------ */
+
+static bool close_session(struct mk_session *s, void *arg)
+{
+	struct mk_stream *st = s->stream;
+
+	if (st != NULL) {
+		send_error(st, arg, NULL, NULL);
+		shut(st, MK_CLOSE_SHUTDOWN);
+	}
+	return true;
+}
+
+void mk_streams_close_all(const char *condition)
+{
+	struct mk_list *n;
+
+	while ((n = mk_list_first(&preauth)) != NULL)
+		mk_stream_fail(MK_CONTAINER(n, struct mk_stream, preauth), condition, NULL);
+	mk_sessions_each(mk_self, close_session, (void *)condition);
+}

@@ -1,0 +1,141 @@
+/*
+ * stream/stream.h - a client's stream (RFC 6120) inside
+ *
+ * One object from accept to close, on one worker at a time: the accepting one
+ * until the client is authenticated, then the home of its bare JID.
+ */
+#ifndef MK_STREAM_STREAM_H
+#define MK_STREAM_STREAM_H
+
+#include <meerkat/auth.h>
+#include "conf/config.h"
+#include "net/conn.h"
+#include "net/listen.h"
+#include "session/session.h"
+#include "tls/tls.h"
+#include "xml/parse.h"
+#include "xml/scan.h"
+
+#define MK_STREAM_MAGIC 0x7374726du
+#define MK_NS_CLIENT  "jabber:client"
+#define MK_NS_STREAM  "http://etherx.jabber.org/streams"
+#define MK_NS_STREAMS "urn:ietf:params:xml:ns:xmpp-streams"
+#define MK_NS_TLS     "urn:ietf:params:xml:ns:xmpp-tls"
+#define MK_NS_SASL    "urn:ietf:params:xml:ns:xmpp-sasl"
+#define MK_NS_SASL2   "urn:xmpp:sasl:2"
+#define MK_NS_BIND    "urn:ietf:params:xml:ns:xmpp-bind"
+#define MK_NS_BIND2   "urn:xmpp:bind:0"
+#define MK_NS_SESSION "urn:ietf:params:xml:ns:xmpp-session"
+#define MK_NS_SASL_CB "urn:xmpp:sasl-cb:0"
+
+/* A c2s listener's settings; counted, as streams outlive a reload. */
+struct mk_c2s {
+	_Atomic uint32_t refs;
+	struct mk_listener *listener;
+	struct mk_tls_config *tls;     /* NULL = no TLS                         */
+	uint16_t port;
+	uint8_t tls_mode;              /* MK_TLS_*                              */
+	bool plain_without_tls;
+	char *name;
+};
+
+enum mk_stream_phase {
+	MK_PHASE_HEADER,               /* waits for a stream header             */
+	MK_PHASE_OPEN,                 /* features sent, not authenticated      */
+	MK_PHASE_TLS,                  /* <proceed/> sent, handshake            */
+	MK_PHASE_AUTHED,               /* features sent after authentication    */
+	MK_PHASE_BOUND,
+	MK_PHASE_CLOSED,
+};
+enum mk_stream_flag {
+	MK_ST_HEADER_SENT = 1 << 0,
+	MK_ST_BLOCKED = 1 << 1,        /* no input is handled for now           */
+	MK_ST_PREAUTH = 1 << 2,        /* in the worker's list of them          */
+	MK_ST_FREE = 1 << 3,           /* connection is done: free when idle    */
+	MK_ST_RESUMED = 1 << 4,        /* session_resumed is due                */
+	MK_ST_SASL2 = 1 << 5,          /* authenticated by SASL2                */
+	MK_ST_PEER_CLOSED = 1 << 6,    /* said </stream:stream>                 */
+	MK_ST_SECURE = 1 << 7,         /* STARTTLS done: a restart follows      */
+};
+
+struct mk_stream {
+	uint32_t magic;
+	uint8_t phase, attempts;
+	uint16_t flags;
+	uint16_t busy;                 /* callbacks that still look at it       */
+	uint32_t scanned;              /* bytes of partial the scanner has seen */
+	struct mk_conn conn;
+	struct mk_scan scan;
+	struct mk_buf *partial;        /* an element that is not complete       */
+	struct mk_jid *jid;            /* bare, once authenticated              */
+	struct mk_domain *domain;      /* of the header's to                    */
+	struct mk_session *session;    /* ref                                   */
+	struct mk_sasl *sasl;          /* exchange going on                     */
+	struct mk_elem *sasl2;         /* <authenticate/>, in sasl's arena      */
+	struct mk_c2s *c2s;            /* ref                                   */
+	char *seed, *lang, *from, *user_agent; /* NULL mostly                   */
+	struct mk_shaper *stanzas;     /* NULL = not limited                    */
+	struct mk_list preauth;        /* in the worker's list, oldest first    */
+	struct mk_wtimer timer;        /* to authenticate; later keep-alive     */
+	mk_usec last_in;
+	struct mk_addr peer;
+	void (*arrived)(struct mk_stream *st); /* at home, after a move         */
+	struct mk_stanza *bind_request;/* while a bind waits                    */
+	struct mk_elem *success;       /* SASL2's, in sasl's arena, likewise    */
+};
+
+extern const struct mk_transport_ops mk_stream_transport;
+
+/* Limits in force, a snapshot: valid until the callback ends. */
+const struct mk_config_limits *mk_limits(void);
+/* Main thread. */
+void mk_limits_set(const struct mk_config_limits *l);
+
+/* stream.c */
+struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *peer);
+/* A callback that looked at st (busy++) is through; may free it. */
+void mk_stream_leave(struct mk_stream *st);
+/* Handles input that waited. */
+void mk_stream_unblock(struct mk_stream *st);
+void mk_stream_block(struct mk_stream *st);
+void mk_stream_writez(struct mk_stream *st, const char *xml_literal);
+/* It carries s from now on. */
+void mk_stream_bound(struct mk_stream *st, struct mk_session *s);
+/* Fires session_resumed if it is due. */
+void mk_stream_after_handler(struct mk_stream *st);
+void mk_stream_send_features(struct mk_stream *st);
+/* Moves to the home of st->jid, then fn runs there (or at once). */
+void mk_stream_go_home(struct mk_stream *st, void (*fn)(struct mk_stream *st));
+/* For the worker's end, and for an orderly stop: every stream of this worker. */
+void mk_streams_close_all(const char *condition);
+uint32_t mk_streams_preauth(void);
+bool mk_stream_may_plain(const struct mk_stream *st);
+void mk_streams_worker_init(struct mk_worker *w);
+void mk_streams_worker_fini(struct mk_worker *w);
+
+/* sasl.c */
+void mk_sasl_features(struct mk_stream *st, struct mk_elem *features);
+bool mk_sasl_element(struct mk_stream *st, const struct mk_elem *e);   /* false: not its own */
+void mk_sasl_drop(struct mk_stream *st);       /* the stream ends           */
+/* What the mechanism said with success, in base64; n 0 if nothing. Turn arena. */
+struct mk_str mk_sasl_additional(struct mk_stream *st);
+
+/* bind.c */
+void mk_bind_features(struct mk_stream *st, struct mk_elem *features);
+void mk_bind2_features(struct mk_stream *st, struct mk_elem *inline_elem);
+/* An IQ before bind: bind, or an answer; false: not allowed yet. */
+bool mk_bind_iq(struct mk_stream *st, struct mk_stanza *s);
+/* SASL2's last step at home: inline requests, Bind 2, <success/>, features. */
+void mk_sasl2_finish(struct mk_stream *st);
+/* <session/> of RFC 3921, a no-op. */
+bool mk_session_iq(struct mk_session *ses, struct mk_stanza *s);
+
+/* c2s.c */
+struct mk_tls_store;
+int  mk_c2s_start(const struct mk_config_listener *l, const struct mk_config *c,
+	struct mk_tls_store *tls, struct mk_diag *d, struct mk_c2s **out);
+/* Stops accepting; drops the caller's reference. */
+void mk_c2s_stop(struct mk_c2s **c);
+void mk_c2s_unref(struct mk_c2s **c);
+
+#endif
