@@ -6,6 +6,7 @@
  */
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <meerkat/types.h>
 #include "base/arena.h"
 #include "base/assert.h"
@@ -44,6 +45,7 @@ void mk_thread_mark(void)
 int mk_thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg), void *arg)
 {
 	sigset_t all, old;
+	char shown[16];
 	int r;
 
 	sigfillset(&all);
@@ -52,6 +54,7 @@ int mk_thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg), void
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r != 0)
 		return -MK_EIO;
-	pthread_setname_np(*t, name);
+	snprintf(shown, sizeof(shown), "%s", name);    /* Linux takes no more   */
+	pthread_setname_np(*t, shown);
 	return 0;
 }

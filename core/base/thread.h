@@ -10,7 +10,7 @@
  * mk_log_thread_end and mk_metric_thread_end. Cheap to repeat. */
 void mk_thread_mark(void);
 /* pthread_create with every signal blocked: signals are the main thread's.
- * name (at most 15 characters) shows in ps and gdb. 0 or -MK_EIO. */
+ * name (15 characters of it) shows in ps and gdb. 0 or -MK_EIO. */
 int mk_thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg), void *arg);
 
 #endif

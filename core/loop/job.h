@@ -14,12 +14,16 @@ struct mk_job {
 	struct mk_msg msg;             /* used for the way back                 */
 	struct mk_list node;
 	struct mk_worker *home;        /* set by mk_pool_submit                 */
+	mk_usec since;                 /* likewise: when                        */
 	void (*run)(struct mk_job *j, void *thread_data);
 	void (*done)(struct mk_job *j);/* on home; NULL: run frees j            */
 };
+/* thread_init and thread_fini, each on the thread itself, may be NULL. threads
+ * >= 1. Waiting time goes to the histogram meerkat_job_wait_usec{pool=name}. */
 struct mk_pool *mk_pool_new(const char *name, unsigned threads,
 	void *(*thread_init)(void *arg), void (*thread_fini)(void *data), void *arg);
-/* Finishes what is queued, then joins. */
+/* Finishes what is queued, then joins. Workers still run: they get the last
+ * `done`s. Nobody submits any more. Main thread. */
 void mk_pool_free(struct mk_pool **p);
 /* From a worker (done runs there) or, with done NULL, from any thread. */
 void mk_pool_submit(struct mk_pool *p, struct mk_job *j);

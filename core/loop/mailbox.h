@@ -21,6 +21,10 @@ struct mk_mailbox {
 int  mk_mailbox_init(struct mk_mailbox *b);            /* 0, -MK_EIO        */
 void mk_mailbox_fini(struct mk_mailbox *b);
 void mk_mailbox_put(struct mk_mailbox *b, struct mk_msg *m);   /* any thread */
+/* Makes kick_fd readable without a message. Any thread. */
+void mk_mailbox_kick(struct mk_mailbox *b);
+/* Makes kick_fd unreadable until the next kick. The owner only. */
+void mk_mailbox_unkick(struct mk_mailbox *b);
 /* All that is there, oldest first, or NULL. The owner only. */
 struct mk_msg *mk_mailbox_take(struct mk_mailbox *b);
 

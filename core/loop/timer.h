@@ -1,7 +1,9 @@
 /*
  * loop/timer.h - a wheel of coarse timers per worker (100 ms)
  *
- * O(1) to start and stop; an empty wheel wakes nobody. Owner's worker only.
+ * O(1) to start and stop. It wakes the worker only when something is due, or
+ * every 6.4 s while there are timers for later. A timer never fires early, and
+ * late by up to 100 ms. Owner's worker only.
  */
 #ifndef MK_LOOP_TIMER_H
 #define MK_LOOP_TIMER_H
@@ -9,6 +11,7 @@
 #include <meerkat/types.h>
 #include "base/list.h"
 
+struct event;
 struct mk_worker;
 struct mk_wtimer {                     /* in an object of the caller's      */
 	struct mk_list node;
@@ -19,11 +22,19 @@ struct mk_wheel {
 	struct mk_list slot[4][64];
 	uint64_t tick;                 /* 100 ms each, monotonic                */
 	uint32_t count;
-	void *event;                   /* libevent timer, armed while count > 0 */
+	uint64_t wake;                 /* tick the event is armed for; 0 = not  */
+	struct event *event;           /* libevent timer; NULL without an owner */
 };
+#define MK_TICK_USEC 100000
+/* owner NULL: nothing wakes it, mk_wheel_run does (tests). */
 void mk_wheel_init(struct mk_wheel *w, struct mk_worker *owner);
+/* Timers that are running are forgotten. */
 void mk_wheel_fini(struct mk_wheel *w);
-/* On this thread's worker; restarts a timer that is running. */
+/* Runs what is due at that time; the owner's event does it. fn may start and
+ * stop any timer, and free the one it is called for. */
+void mk_wheel_run(struct mk_wheel *w, mk_usec now);
+/* On this thread's worker, from the beginning of the turn; restarts a timer
+ * that is running. A delay below 0 is 0: at the next tick. */
 void mk_wtimer_start(struct mk_wtimer *t, int64_t delay_ms, void (*fn)(struct mk_wtimer *t));
 void mk_wtimer_stop(struct mk_wtimer *t);              /* fine if it isn't  */
 static inline bool mk_wtimer_is_running(const struct mk_wtimer *t)

@@ -32,42 +32,65 @@ struct mk_worker {
 	struct mk_arena turn;          /* reset at the end of each turn         */
 	struct mk_buf scratch;         /* for one function's use at a time      */
 	char *read_buf;                /* MK_READ_BUF bytes, shared by all reads */
-	mk_usec now;                   /* at the start of the turn              */
+	mk_usec now;                   /* at the start of the turn, monotonic   */
 	void *slots;                   /* plugin/slot.c                         */
 	void *core;                    /* session/: tables of this worker       */
-	/* any thread */
-	_Atomic uint64_t turns;        /* grows; the watchdog reads it          */
-	_Atomic int64_t busy_since;    /* monotonic usec; 0 = waiting           */
+	/* written by the worker, read by any thread */
+	_Atomic uint64_t turns;        /* ended                                 */
+	_Atomic int64_t busy_since;    /* begin of the turn; 0 = waiting        */
 	_Atomic(const char *) doing;   /* plugin at work, for the watchdog      */
 };
 #define MK_READ_BUF 65536
+#define MK_TURN_TASKS 4096             /* run in one turn at most           */
 
 extern _Thread_local struct mk_worker *mk_self;        /* NULL elsewhere    */
 extern unsigned mk_worker_count;
 
-/* Makes n workers and starts their threads; init runs on each first, fini
- * last. 0 or -MK_EIO. Main thread. */
+/* The first thing in every libevent callback on a worker: libevent can't tell
+ * us that it has stopped waiting, so the first callback begins the turn. */
+static inline void mk_worker_awake(void)
+{
+	struct mk_worker *w = mk_self;
+
+	if (atomic_load_explicit(&w->busy_since, memory_order_relaxed) == 0) {
+		w->now = mk_now_usec();
+		atomic_store_explicit(&w->busy_since, w->now, memory_order_relaxed);
+	}
+}
+
+/* Makes n workers and starts their threads; init runs on each first (and has
+ * run on all when this returns), fini last; both may be NULL. 0 or -MK_EIO.
+ * Main thread. */
 int  mk_workers_start(unsigned n, void (*init)(struct mk_worker *w),
                       void (*fini)(struct mk_worker *w));
-/* Asks all to stop after the current turn, and joins them. */
+/* Asks all to stop after the current turn, and joins them. What was posted is
+ * still run, also what that posts in turn (four rounds); then fini, then no
+ * more. Pools whose jobs have a `done` are freed before. Main thread. */
 void mk_workers_stop(void);
 struct mk_worker *mk_worker(unsigned index);
 
 /* m->fn(m) runs on w; FIFO per sending thread. Any thread. */
 void mk_worker_post(struct mk_worker *w, struct mk_msg *m);
-/* Runs t in this turn, after what is queued. Its own worker only. */
+/* Runs t in this turn, after what is queued; in the next one when this turn has
+ * run MK_TURN_TASKS. A t that is queued already stays where it is. Its own
+ * worker only. */
 void mk_worker_run(struct mk_task *t);
-/* Runs t once at the end of this turn. t may be in the list already: no-op. */
+/* Runs t once at the end of this turn; if called there, of the next, which
+ * begins without waiting. t may be in the list already: no-op. A task is taken
+ * back by mk_list_remove(&t->node). */
 void mk_worker_at_turn_end(struct mk_task *t);
 /* fn on every worker in turn, waiting for each; not from a worker. */
 void mk_workers_call(void (*fn)(struct mk_worker *w, void *arg), void *arg);
 
-/* Frees old data: fn(p) runs on the main thread's or a job's behalf once no
- * worker and no job can still see p. Any thread. */
+/* Frees old data: fn(p) runs once no worker and no job can still see p, that
+ * is, after each worker has ended its turn and each job that was running has
+ * returned. p has been taken away from where they find it before the call. On
+ * a thread of its own, where fn may not block; at once in this one if there are
+ * no workers and no pools' threads. Any thread. */
 void mk_quiesce(void (*fn)(void *p), void *p);
 
 /* A worker that has not ended its turn for limit_ms is reported (log, with
- * `doing`) by a thread of its own. */
+ * `doing`), once per turn, by a thread of its own. Main thread. */
 void mk_watchdog_start(int64_t limit_ms);
 void mk_watchdog_stop(void);
 
