@@ -1,0 +1,78 @@
+"""Fixtures of all tests against a running server.
+
+server       shared by a worker of the test run: for tests that need nothing
+             special, with accounts of their own
+make_server  servers of a test's own: make_server({...changes of the settings})
+account      new accounts on the shared server
+connect      clients: connect() is a connection, connect(account) one that logs
+             in; they are closed at the end
+"""
+
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+
+import mk  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def _server():
+    if not os.path.exists(os.path.join(mk.server.BUILD, "meerkatd")):
+        pytest.fail("no meerkatd in %s: ./quickstart build" % mk.server.BUILD)
+    s = mk.Server().start()
+    yield s
+    s.close()
+
+
+@pytest.fixture
+def server(_server):
+    yield _server
+    assert _server.alive(), "the server ended:\n" + _server.log()[-4000:]
+
+
+@pytest.fixture
+def make_server():
+    made = []
+
+    def make(changes=None, start=True, **kw):
+        s = mk.Server(changes, **kw)
+        made.append(s)
+        return s.start() if start else s
+    yield make
+    failures = []
+    for s in made:
+        try:
+            s.close()
+        except AssertionError as e:
+            failures.append(str(e))
+    assert not failures, "\n".join(failures)
+
+
+@pytest.fixture
+def account(server):
+    return server.account
+
+
+@pytest.fixture
+def connect(request):
+    """connect(account=None, resource=None, server=, domain=, tls=, mechanism=,
+    presence=): a bound client, or without an account one that is not connected."""
+    made = []
+
+    def make(account=None, resource=None, server=None, domain=None, **kw):
+        server = server or request.getfixturevalue("server")
+        c = mk.Client(server, account, domain)
+        made.append(c)
+        return c.login(resource, **kw) if account else c
+    yield make
+    for c in made:
+        c.kill()
+
+
+@pytest.fixture
+def pair(account, connect):
+    """Two users who do not know each other, online, with initial presence."""
+    return connect(account(), presence=""), connect(account(), presence="")

@@ -1,0 +1,16 @@
+"""What the tests against a running server share.
+
+server.py   starts the built daemon with a configuration, and stops it
+client.py   a blocking XMPP client that shows every byte it is asked to show
+xml.py      an incremental reader of streams
+scram.py    the client's side of RFC 5802
+certs.py    certificates by the openssl command
+"""
+
+from .client import Client, StreamClosed, StreamError, Timeout, AuthFailed, fence
+from .server import Server, Account
+from .xml import NS, child, children, element, name, ns, text, to_str
+
+__all__ = ["Client", "StreamClosed", "StreamError", "Timeout", "AuthFailed", "fence",
+           "Server", "Account", "NS", "child", "children", "element", "name", "ns",
+           "text", "to_str"]
