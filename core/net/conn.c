@@ -785,6 +785,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	struct mk_conn *c = arg;
 
 	(void)fd;
+	mk_worker_awake();
 	if (what & EV_WRITE) {
 		c->flags &= ~STALLED;
 		if (c->flags & CLOSING) {

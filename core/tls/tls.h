@@ -45,7 +45,10 @@ int  mk_tls_store_new(const struct mk_tls_cert_conf *certs, size_t n,
  * handshakes see all of the change or nothing of it. */
 int  mk_tls_store_reload(struct mk_tls_store *s, const struct mk_tls_cert_conf *certs,
                          size_t n, struct mk_diag *d);
-/* Sessions and configs may live on, but make no new handshake. */
+/* Logs the certificates that expire within 21, 7, 1 days (start and reload do
+ * too): once a day. Main thread. */
+void mk_tls_store_warn(struct mk_tls_store *s);
+/* A reference: sessions and configs may live on. */
 void mk_tls_store_free(struct mk_tls_store **s);
 /* Calls fn for each configured certificate, under a lock that handshakes wait
  * for: fn only copies. Any thread; for metrics and meerkatctl. */
@@ -96,7 +99,7 @@ const char *mk_tls_error(const struct mk_tls *t);
 int mk_tls_binding(struct mk_tls *t, const char *type, struct mk_buf *b);
 const char *mk_tls_alpn(const struct mk_tls *t);       /* NULL = none       */
 const char *mk_tls_sni(const struct mk_tls *t);        /* NULL = none       */
-/* "TLS1.3 ECDHE-SECP256R1 AES-256-GCM", for log and stream info. */
+/* "TLS1.3 SECP256R1 AES-256-GCM", for log and stream info. */
 void mk_tls_describe(const struct mk_tls *t, char *out, size_t n);
 
 #endif
