@@ -31,6 +31,8 @@ struct mk_domain *mk_domain_find_any(const char *name, size_t n);
 int  mk_domain_add(struct mk_str name, const char *type, bool is_static, bool enabled);
 int  mk_domain_remove(struct mk_str name);
 int  mk_domain_enable(struct mk_str name, bool enabled);
+/* Ends the domain's sessions (host-gone). Not from a worker. */
+void mk_domain_shut(struct mk_str name);
 uint32_t mk_domain_count(void);
 /* In no order; under the writer's lock. false stops. */
 void mk_domain_each(bool (*fn)(struct mk_domain *d, void *arg), void *arg);

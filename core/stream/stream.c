@@ -17,7 +17,8 @@
 static _Thread_local struct mk_parser *parser;
 static _Thread_local struct mk_list preauth;   /* oldest first              */
 static _Thread_local uint32_t preauth_n;
-static _Thread_local struct mk_list streams_closing;
+static _Thread_local struct mk_list closing;
+static _Thread_local uint32_t closing_n;
 static _Atomic(const struct mk_config_limits *) limits;
 static uint32_t metric_open, metric_errors, metric_in;
 
@@ -48,7 +49,7 @@ void mk_streams_worker_init(struct mk_worker *w)
 {
 	(void)w;
 	mk_list_init(&preauth);
-	mk_list_init(&streams_closing);
+	mk_list_init(&closing);
 	parser = mk_parser_new();
 }
 
@@ -59,6 +60,7 @@ void mk_streams_worker_fini(struct mk_worker *w)
 }
 
 uint32_t mk_streams_preauth(void) { return preauth_n; }
+uint32_t mk_streams_lingering(void) { return closing_n; }
 
 /* ---- accessors of the public interface --------------------------------------------- */
 
@@ -205,6 +207,7 @@ static void stream_free(struct mk_stream *st)
 	mk_listener_gone(&st->peer);
 	mk_metric_bump(metric_open, -1);
 	mk_list_remove(&st->preauth);
+	closing_n--;
 	if (st->partial != NULL) {
 		mk_buf_free(st->partial);
 		mk_free(st->partial);
@@ -245,7 +248,8 @@ static void shut(struct mk_stream *st, enum mk_close_reason why)
 	preauth_leave(st);
 	mk_wtimer_stop(&st->timer);
 	mk_sasl_drop(st);
-	mk_list_push(&streams_closing, &st->preauth);
+	mk_list_push(&closing, &st->preauth);
+	closing_n++;
 	st->session = NULL;
 	st->busy++;
 	if (s != NULL) {

@@ -109,6 +109,8 @@ void mk_stream_go_home(struct mk_stream *st, void (*fn)(struct mk_stream *st));
 /* For the worker's end, and for an orderly stop: every stream of this worker. */
 void mk_streams_close_all(const char *condition);
 uint32_t mk_streams_preauth(void);
+/* Closed, but their last bytes are not written yet. */
+uint32_t mk_streams_lingering(void);
 bool mk_stream_may_plain(const struct mk_stream *st);
 void mk_streams_worker_init(struct mk_worker *w);
 void mk_streams_worker_fini(struct mk_worker *w);
