@@ -35,14 +35,14 @@ static inline uint64_t rotl(uint64_t x, int n)
 /* SipHash-1-3 (Aumasson, Bernstein 2012; fewer rounds, as Rust and Ruby do). */
 uint64_t mk_hash_bytes(const void *p, size_t n)
 {
-	const unsigned char *b = p, *end = b + (n & ~(size_t)7);
+	const unsigned char *b = p;            /* may be NULL if n is 0     */
 	uint64_t v0 = hash_key[0] ^ 0x736f6d6570736575u;
 	uint64_t v1 = hash_key[1] ^ 0x646f72616e646f6du;
 	uint64_t v2 = hash_key[0] ^ 0x6c7967656e657261u;
 	uint64_t v3 = hash_key[1] ^ 0x7465646279746573u;
 	uint64_t m;
 
-	for (; b != end; b += 8) {
+	for (size_t left = n; left >= 8; left -= 8, b += 8) {
 		memcpy(&m, b, 8);
 		v3 ^= m;
 		SIP_ROUND(v0, v1, v2, v3);

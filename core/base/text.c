@@ -83,12 +83,14 @@ static int base64_value(unsigned char c)
 int mk_base64_decode(void *out, const char *p, size_t n)
 {
 	unsigned char *o = out;
-	const char *end = p + n;
+	const char *end;
 	int a, b, c, d;
 
+	if (n == 0)                            /* p may be NULL             */
+		return 0;
 	if (n % 4 != 0 || n > INT_MAX)
 		return -MK_EINVAL;
-	for (; p != end; p += 4) {
+	for (end = p + n; p != end; p += 4) {
 		a = base64_value((unsigned char)p[0]);
 		b = base64_value((unsigned char)p[1]);
 		c = base64_value((unsigned char)p[2]);
@@ -151,10 +153,12 @@ int mk_parse_int(struct mk_str s, int64_t min, int64_t max, int64_t *out)
 /* RFC 3629 4: no overlong forms, no surrogates, nothing above U+10FFFF. */
 bool mk_utf8_valid(const char *p, size_t n)
 {
-	const unsigned char *s = (const unsigned char *)p, *end = s + n;
+	const unsigned char *s = (const unsigned char *)p, *end;
 	uint64_t eight;
 
-	while (s != end) {
+	if (n == 0)                            /* p may be NULL             */
+		return true;
+	for (end = s + n; s != end;) {
 		if (end - s >= 8) {
 			memcpy(&eight, s, 8);
 			if ((eight & UINT64_C(0x8080808080808080)) == 0) {

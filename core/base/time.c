@@ -99,10 +99,14 @@ static bool literal(const char **p, const char *end, char c)
 int mk_time_parse(struct mk_str s, int64_t *wall_ms_out)
 {
 	static const int month_days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
-	const char *p = s.p, *end = s.p + s.n;
+	const char *p, *end;
 	int year, month, day, hour, min, sec, ms = 0, scale = 100, offset = 0, sign, h, m;
 	bool leap;
 
+	if (s.n == 0)
+		return -MK_EINVAL;
+	p = s.p;
+	end = p + s.n;
 	year = digits(&p, end, 4);
 	if (year < 0 || !literal(&p, end, '-'))
 		return -MK_EINVAL;
