@@ -32,13 +32,13 @@ struct mk_config_domain {              /* domains: NAME:                    */
 	const char *certificate, *key; /* may be NULL                           */
 	const struct mk_node *node;
 };
+/* none | starttls-optional | starttls (offered and required) | direct */
 enum { MK_TLS_NONE, MK_TLS_STARTTLS, MK_TLS_STARTTLS_REQUIRED, MK_TLS_DIRECT };
 struct mk_config_listener {            /* listeners: - kind: c2s            */
 	const char *kind;              /* "c2s"                                 */
 	const char *address;
 	int64_t port;
-	int tls;                       /* MK_TLS_*: none|starttls|required|direct;
-	                                * starttls = offered and required       */
+	int tls;                       /* MK_TLS_*                              */
 	bool plain_without_tls;        /* unsafe_plain_without_tls: PLAIN and
 	                                * login without TLS are allowed         */
 	bool proxy_protocol;
@@ -66,8 +66,14 @@ struct mk_config_limits {              /* limits: (reliability.md S-09)     */
 struct mk_config_backend {             /* storage.backends: NAME:           */
 	const char *name;              /* as tables refer to it                 */
 	const char *plugin;            /* "sqlite"; default: the name           */
-	const struct mk_node *node;
+	const struct mk_node *node;    /* what the plugin's schema describes:
+	                                * without plugin and threads; or NULL   */
 	int64_t threads;
+};
+struct mk_config_shaper {              /* shapers: NAME:                        */
+	const char *name;
+	int64_t stanza_rate, stanza_burst;     /* per session; 0 = off          */
+	int64_t byte_rate, byte_burst;         /* per connection; 0 = off       */
 };
 struct mk_config {
 	struct mk_arena *arena;        /* of all of it                          */
@@ -81,11 +87,12 @@ struct mk_config {
 	int64_t watchdog_ms;
 	int64_t shutdown_ms;           /* for an orderly stop                   */
 	struct { int level, format; const char *file; } log;
-	const char *tls_priorities;
+	const char *tls_priorities;    /* or NULL                               */
 	bool tls_tickets;
 	struct mk_config_limits limits;
 	const char *storage_default;
 	const struct mk_config_backend *backends; size_t backend_count;
+	                               /* those named anywhere in storage       */
 	const struct mk_node *storage_tables;          /* table: backend        */
 	int64_t append_queue;          /* rows waiting for write-behind         */
 	int64_t journal_segment, journal_max;          /* bytes                 */
@@ -93,26 +100,41 @@ struct mk_config {
 	const struct mk_config_type *types; size_t type_count;
 	const struct mk_config_domain *domains; size_t domain_count;
 	const struct mk_config_listener *listeners; size_t listener_count;
+	const struct mk_config_shaper *shapers; size_t shaper_count;
+	const struct mk_node *root;    /* all files, merged                     */
 };
 
 /* Reads path, its includes and conf.d/<*>.yml beside it (in name order, later
- * ones add and override), expands ${ENV}. On error: all messages in d, and
- * -MK_EINVAL. Main thread or meerkatctl. */
+ * ones add and override; conf/yaml.h), expands ${ENV}. On error: all messages
+ * in d, and -MK_EINVAL. Main thread or meerkatctl. */
 int  mk_config_read(const char *path, struct mk_diag *d, struct mk_config **out);
+/* The same from a tree, whose arena is taken (freed on failure). */
+int  mk_config_build(const char *path, struct mk_arena *arena, struct mk_node *root,
+	struct mk_diag *d, struct mk_config **out);
 void mk_config_free(struct mk_config **c);
 /* Fills a plugin's (or any) struct from node (may be NULL: defaults) by its
  * schema; strings are of arena. where names the section in messages. Unknown
- * keys, wrong types, out-of-range values go to d with the nearest spelling. */
+ * keys, wrong types, out-of-range values go to d with the nearest spelling:
+ * all of them, then -MK_EINVAL; such a field keeps what it had. Only fields of
+ * the schema are written. Files of secrets are read here. */
 int  mk_conf_fill(const struct mk_conf_schema *schema, const struct mk_node *node,
 	const char *where, struct mk_arena *arena, struct mk_diag *d, void *out);
 /* fill, then the plugin's check(). *values_out is of arena. */
 struct mk_plugin;
 int  mk_conf_check_plugin(const struct mk_plugin *p, const struct mk_node *node,
 	const char *where, struct mk_arena *arena, struct mk_diag *d, void **values_out);
-/* Lines "host_types.people.plugins.roster.versioning: yes -> no (live)"; how
- * many. need: "live" or "restart". */
+/* What differs: "host_types.people.plugins.roster.versioning", "yes", "no",
+ * "live"; how many. from and to are shown to people: "(unset)", "(set)" (named,
+ * with nothing below), "(secret)" and lists as [a, b]. need: "live" or
+ * "restart". */
 int  mk_config_diff(const struct mk_config *a, const struct mk_config *b,
 	void (*fn)(void *arg, const char *setting, const char *from, const char *to,
 	           const char *need), void *arg);
+
+/* All settings of the core as lines "section.key type default range - doc", for
+ * man(5) and `meerkatctl`; a schema's likewise, where in front of its keys. */
+void mk_config_describe(struct mk_buf *out);
+void mk_conf_describe(const struct mk_conf_schema *schema, const char *where,
+	struct mk_buf *out);
 
 #endif
