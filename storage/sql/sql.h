@@ -1,0 +1,97 @@
+/*
+ * sql/sql.h - SQL text from declared tables, for backends that speak SQL
+ *
+ * Compiled into each such backend. Text is made of literals and of names from
+ * declarations ([a-z][a-z0-9_]*, checked by the core) in quotes; values are
+ * always parameters (S-14). Parameters stand in the order that each function
+ * names; "key" and "partition" are their columns in the order of declaration.
+ * Pure functions; any thread.
+ */
+#ifndef SQL_SQL_H
+#define SQL_SQL_H
+
+#include <meerkat/store.h>
+#include <meerkat/conf.h>
+
+struct sql_gen;
+/* What differs between databases. */
+struct sql_dialect {
+	char quote;                    /* around names: '"' or '`'              */
+	bool numbered;                 /* $1, $2 instead of ?                   */
+	const char *type[4];           /* by enum mk_type                       */
+	const char *key_type[4];       /* of key and indexed columns            */
+	const char *table_tail;        /* after the last ) of CREATE TABLE      */
+	const char *append_tail;       /* what makes INSERT skip duplicates     */
+	/* The condition that finds words (one parameter); NULL: no search. */
+	void (*search)(struct sql_gen *g, const struct mk_table *t);
+	/* Tables with SEARCH columns have a column _rowid of this type, which
+	 * numbers rows, beside their key; NULL: they don't. */
+	const char *rowid_type;
+};
+struct sql_gen {
+	const struct sql_dialect *d;
+	char *p;                       /* NUL-terminated; grows                 */
+	size_t n, cap;
+	unsigned params;
+};
+/* Empties g, keeps its memory. */
+void sql_begin(struct sql_gen *g, const struct sql_dialect *d);
+void sql_fini(struct sql_gen *g);
+void sql_add(struct sql_gen *g, const char *literal);
+/* A name in quotes; suffix (may be NULL) is a literal inside them. */
+void sql_name(struct sql_gen *g, const char *name, const char *suffix);
+void sql_param(struct sql_gen *g);
+
+/* Columns of a table by kind. */
+struct sql_shape { uint32_t columns, parts, keys; bool has_search; };
+struct sql_shape sql_measure(const struct mk_table *t);
+/* Any of its columns is searchable: it has _rowid where the dialect has that. */
+bool sql_has_rowid(const struct sql_dialect *d, const struct sql_shape *s);
+
+/* ---- schema ---------------------------------------------------------------- */
+
+void sql_create_table(struct sql_gen *g, const struct mk_table *t);
+/* Of an INDEX (partition, column, sort) or a UNIQUE (domain, column) column. */
+void sql_create_index(struct sql_gen *g, const struct mk_table *t, uint32_t column);
+void sql_drop_index(struct sql_gen *g, const struct mk_table *t, uint32_t column);
+void sql_add_column(struct sql_gen *g, const struct mk_table *t, uint32_t column);
+/* "domain TEXT PARTITION, user TEXT PARTITION, n INT NULL": how a declaration
+ * is recorded in the table meerkat_tables (name, version, columns). */
+void sql_describe(struct sql_gen *g, const struct mk_table *t);
+
+/* What a recorded table lacks; bit n = column n. */
+struct sql_change { uint32_t add, index, unindex; };
+/* Compares a record with the declaration. 0: nothing to do; 1: *out says what
+ * is (also if only the version grew); -MK_EVERSION (made by a newer version)
+ * or -MK_EINVAL (can't be migrated), after a line in d that says why. */
+int  sql_compare(const struct mk_table *t, int64_t version, struct mk_str columns,
+	struct sql_change *out, struct mk_diag *d);
+
+/* ---- rows ------------------------------------------------------------------- */
+
+/* All columns and _version of the row. Parameters: key. */
+void sql_get(struct sql_gen *g, const struct mk_table *t);
+enum sql_what { SQL_ROWS, SQL_COUNT, SQL_DELETE };
+enum sql_range_bit { SQL_AFTER = 1, SQL_BEFORE = 2, SQL_SEARCH = 4, SQL_BACKWARD = 8,
+	SQL_LIMIT = 16 };
+/* Parameters: partition, after, before, those columns of equals (bits), search,
+ * limit. */
+void sql_range(struct sql_gen *g, const struct mk_table *t, enum sql_what what,
+	uint32_t bits, uint32_t equals);
+/* All rows in key order. Parameters: domain (if has_domain), after (if
+ * has_after: the key, without its domain if has_domain), limit. */
+void sql_scan(struct sql_gen *g, const struct mk_table *t, bool has_domain, bool has_after);
+/* Parameters: the row, the version. */
+void sql_insert(struct sql_gen *g, const struct mk_table *t);
+void sql_append(struct sql_gen *g, const struct mk_table *t);
+void sql_upsert(struct sql_gen *g, const struct mk_table *t);
+/* Parameters: the row without its key, the key, the version it must have. */
+void sql_update(struct sql_gen *g, const struct mk_table *t);
+/* Sets one column. Parameters: its value, the key. */
+void sql_set(struct sql_gen *g, const struct mk_table *t, uint32_t column);
+/* Parameters: key. */
+void sql_delete(struct sql_gen *g, const struct mk_table *t);
+/* Parameters: domain. */
+void sql_drop_domain(struct sql_gen *g, const struct mk_table *t);
+
+#endif
