@@ -36,7 +36,10 @@ struct mk_scram_keys {
 /* Derives keys (RFC 5802 3); password prepared by SASLprep. Jobs only. */
 MK_API void mk_scram_derive(enum mk_hash h, struct mk_str password,
 	const void *salt, size_t salt_n, unsigned iterations, struct mk_scram_keys *out);
-/* RFC 4013; arena memory; -MK_EINVAL for what it prohibits. */
+#define MK_PASSWORD_MAX 1024   /* bytes, before and after preparation     */
+/* RFC 4013 for a password; *out is arena memory, or in itself where nothing
+ * changes, and may be empty. -MK_EINVAL for what it prohibits, for what is no
+ * UTF-8, and for what is longer than MK_PASSWORD_MAX. Any thread. */
 MK_API int mk_saslprep(struct mk_arena *a, struct mk_str in, struct mk_str *out);
 
 enum mk_auth_answer {
@@ -52,8 +55,11 @@ struct mk_source {
 	const char *name;              /* as in `auth: [name]`                  */
 	enum mk_auth_answer (*exists)(struct mk_inst *, struct mk_store *,
 		const struct mk_jid *user);
+	/* MK_AUTH_NO: there is the user, but no keys of this hash. */
 	enum mk_auth_answer (*scram)(struct mk_inst *, struct mk_store *,
 		const struct mk_jid *user, enum mk_hash h, struct mk_scram_keys *out);
+	/* password is prepared by mk_saslprep, and not empty; as in set_password.
+	 * A source without it has its scram keys used. */
 	enum mk_auth_answer (*plain)(struct mk_inst *, struct mk_store *,
 		const struct mk_jid *user, struct mk_str password);
 	/* Creates (create) or changes; -MK_EEXIST, -MK_ENOENT, -MK_EIO. */
@@ -68,7 +74,11 @@ struct mk_source {
 	/* Whether it holds SCRAM keys of this hash for its users, so that the
 	 * mechanism may be offered. Any thread. */
 	bool (*has_scram)(struct mk_inst *, enum mk_hash h);
+	/* Iterations of the keys that a new user would get: those of users who do
+	 * not exist look the same (S-08). Any thread; NULL = MK_SCRAM_ITERATIONS. */
+	unsigned (*iterations)(struct mk_inst *, enum mk_hash h);
 };
+#define MK_SCRAM_ITERATIONS 10000
 MK_API int mk_source_add(struct mk_inst *i, const struct mk_source *s);
 
 /* The host type's sources in their order. Jobs only. */
@@ -76,18 +86,27 @@ MK_API enum mk_auth_answer mk_account_exists(struct mk_store *st,
 	const struct mk_jid *user);
 MK_API enum mk_auth_answer mk_account_scram(struct mk_store *st,
 	const struct mk_jid *user, enum mk_hash h, struct mk_scram_keys *out);
-/* Returning users are checked against a verifier in memory first. */
+/* Returning users are checked against a verifier in memory first. Users who do
+ * not exist cost what others do; MK_AUTH_LATER also when the node hashes as
+ * many passwords as it may (limits.password_hashes). password is prepared by
+ * mk_saslprep. */
 MK_API enum mk_auth_answer mk_account_plain(struct mk_store *st,
 	const struct mk_jid *user, struct mk_str password);
-/* By the first source that can. What was cached is forgotten; a removed
- * account's sessions end, its tables are erased, account_removed runs. */
+/* By the first source that can; what was cached is forgotten. password is
+ * prepared here. -MK_EINVAL: an empty or prohibited one; -MK_EEXIST (create):
+ * some source has the user; -MK_ENOENT: no such user, or no such domain that
+ * is enabled; -MK_EPERM: no source can; -MK_EAGAIN, -MK_EIO. */
 MK_API int mk_account_set_password(struct mk_store *st, const struct mk_jid *user,
 	struct mk_str password, bool create);
+/* Login ends first, then the account's sessions; then account_removed runs (its
+ * rows are still there to read), then its tables are erased. The latter also
+ * for a user whom no source knows (-MK_ENOENT then), so that it can be repeated
+ * after -MK_EIO. -MK_EPERM: the source that has the user can't remove. */
 MK_API int mk_account_remove(struct mk_store *st, const struct mk_jid *user);
 /* Without storage, from what is cached; false if it isn't. Any worker. */
 MK_API bool mk_account_scram_cached(const struct mk_jid *user, enum mk_hash h,
 	struct mk_scram_keys *out);
-/* 1 yes, 0 unknown (ask in a job). */
+/* 1 yes, 0 unknown (ask in a job). Prepared as above. Any thread. */
 MK_API int mk_account_plain_cached(const struct mk_jid *user, struct mk_str password);
 /* Keys that look like a user's and are the same each time, for users who do
  * not exist (S-08). Any thread. */
