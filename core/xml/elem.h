@@ -27,16 +27,48 @@ struct mk_elem {
 	struct mk_elem *first, *last;  /* children; text nodes: NULL            */
 	struct mk_elem *parent;        /* NULL at the top                       */
 	struct mk_arena *arena;
-	const char *text;              /* text nodes                            */
+	const char *text;              /* a text node's; an element's if it has
+	                                * more than one of those: all, joined   */
 	uint32_t text_n;
 };
 
 /* A static copy of a known name or namespace, or NULL. */
 const char *mk_known(const char *p, size_t n);
 
-/* Writes e as XML; parent_ns is the namespace it will stand in ("" = none):
- * declared only where it differs.. */
+/* As mk_elem_set; without copy, value (Chars, NUL-terminated) is borrowed for
+ * as long as e lives. */
+void mk_elem_set_n(struct mk_elem *e, const char *name, const char *value, size_t n, bool copy);
+/* As mk_elem_text_add, with Chars that live as long as e, NUL-terminated. */
+void mk_elem_text_put(struct mk_elem *e, const char *p, size_t n);
+/* A copy of e and of its children's nodes in a; what is below them, and all
+ * strings, are shared and must outlive it. */
+struct mk_elem *mk_elem_copy_top(struct mk_arena *a, const struct mk_elem *e);
+
+/*
+ * Visits what is below e in document order, without recursion and without
+ * parent pointers (which lead elsewhere in a shared tree): each node on its
+ * way in, and NULL on the way out of each element, the top one excepted.
+ */
+struct mk_walk {
+	const struct mk_elem **stack;  /* where to go on after an element       */
+	const struct mk_elem *few[48];
+	const struct mk_elem *next;
+	uint32_t n, cap;
+};
+void mk_walk_begin(struct mk_walk *w, const struct mk_elem *e);
+bool mk_walk_next(struct mk_walk *w, const struct mk_elem **out);
+void mk_walk_end(struct mk_walk *w);
+
+/*
+ * Writes e as XML; parent_ns is the namespace it will stand in ("" = none):
+ * namespaces are declared only where they differ from the parent's. e in the
+ * streams namespace is written with the prefix "stream" if parent_ns is not
+ * "", as all streams declare it.
+ */
 void mk_elem_render(struct mk_buf *b, const struct mk_elem *e, const char *parent_ns);
+/* What follows "<name" of e in a place whose namespace is e's own: attributes
+ * (without the one named skip; NULL = all), content, end tag. */
+void mk_elem_render_rest(struct mk_buf *b, const struct mk_elem *e, const char *skip);
 void mk_escape_text(struct mk_buf *b, const char *p, size_t n);
 void mk_escape_attr(struct mk_buf *b, const char *p, size_t n);
 

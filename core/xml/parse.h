@@ -4,6 +4,8 @@
  * A parser belongs to a worker and serves all its streams: it is kept at depth
  * 1 behind a seeded stream header, and whole, scanned elements are fed to it.
  * It is thrown away after an error, and when its name dictionary has grown.
+ * For stream headers and mk_elem_read each thread has one of its own, made
+ * when it is first needed and freed when the thread ends.
  */
 #ifndef MK_XML_PARSE_H
 #define MK_XML_PARSE_H
@@ -28,6 +30,8 @@ struct mk_stream_header {
 /* Parses bytes that the scanner called a header. Strings are of a. -MK_EXML. */
 int mk_parse_header(struct mk_arena *a, const char *p, size_t n,
                     struct mk_stream_header *out);
+/* Frees this thread's own parser; by itself at the end of a thread. */
+void mk_parse_thread_end(void);
 /*
  * Parses one whole element that the scanner let through. xmlns: the stream's
  * default namespace ("jabber:client"; static string); seed: as above, or NULL.

@@ -3,8 +3,9 @@
  *
  * Lives in the first chunk of its own arena. Open while one holder builds or
  * edits it; sealed when it enters the router. Edits on a sealed stanza that
- * somebody else holds too make a shallow copy of its top (children are
- * shared; the copy holds a reference to the original).
+ * somebody else holds too make a shallow copy of its top (what is in its
+ * children is shared; the copy holds a reference to the original, and with it
+ * the original's journal record: its uid is the same, its journal NULL).
  */
 #ifndef MK_XML_STANZA_H
 #define MK_XML_STANZA_H
@@ -20,6 +21,10 @@ enum mk_stanza_flag {
 	MK_STANZA_FANOUT = 2,          /* many recipients: keep the rendering   */
 	MK_STANZA_STORABLE = 4,        /* valid once sealed                     */
 	MK_STANZA_REPLAYED = 8,        /* from the journal, at start            */
+	MK_STANZA_BAD_TYPE = 16,       /* has a type attribute that its kind doesn't
+	                                * know: <presence/> and <iq/> are answered
+	                                * bad-request (RFC 6120 8.2.3, RFC 6121 4.7.1),
+	                                * a message counts as normal            */
 };
 struct mk_stanza {
 	_Atomic uint32_t refs;
@@ -33,7 +38,7 @@ struct mk_stanza {
 	int64_t uid;                   /* of its journal record; 0 = none       */
 	void *journal;                 /* store/journal.c: where it stands      */
 	struct mk_stanza *original;    /* ref of a shallow copy, or NULL        */
-	_Atomic(struct mk_shared *) wire; /* rendering without 'to'             */
+	_Atomic(struct mk_shared *) wire; /* rendering without name and 'to'    */
 };
 
 /* Called when the last reference goes and journal is set. Set by store/. */
@@ -50,7 +55,8 @@ void mk_stanza_set_to(struct mk_stanza *s, const struct mk_jid *to);
 /* Idempotent. */
 void mk_stanza_seal(struct mk_stanza *s);
 /* A stanza whose top may be changed: *s itself if nobody else holds it, else
- * a shallow copy that replaces *s (whose reference moves to it). */
+ * a shallow copy that replaces *s (whose reference moves to it). It is open:
+ * seal it before anybody else gets it. */
 struct mk_stanza *mk_stanza_edit(struct mk_stanza **s);
 /* Renders it for a client stream (default namespace jabber:client); to
  * replaces its own unless NULL. Uses and fills the shared rendering for
