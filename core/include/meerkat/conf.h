@@ -12,24 +12,29 @@
 
 MK_BEGIN_DECLS
 
+/* Ranges of numbers: "1..100", "1s..1h", "1..", "..10", or "0|1s..1h". */
 enum mk_conf_type {            /* field in the struct; how it is written    */
 	MK_CONF_END = 0,
 	MK_CONF_BOOL,                  /* bool; yes no true false on off        */
 	MK_CONF_INT,                   /* int64_t; range "1..100"               */
-	MK_CONF_DURATION,              /* int64_t ms; 250ms 10s 5m 2h 90d       */
+	MK_CONF_DURATION,              /* int64_t ms; 250ms 10s 5m 2h 90d 1w 0  */
 	MK_CONF_SIZE,                  /* int64_t bytes; 512 64KB 1MB 2GB (2^n) */
-	MK_CONF_STRING,                /* const char *                          */
+	MK_CONF_STRING,                /* const char *; range may be "a|b|c"    */
 	MK_CONF_ENUM,                  /* int: index in range "none|kill"       */
 	MK_CONF_JID,                   /* const struct mk_jid *, or NULL        */
-	MK_CONF_ADDR,                  /* const char *: an IP address or prefix */
+	MK_CONF_ADDR,                  /* const char *: an IP address or prefix;
+	                                * range "address": no prefix            */
 	MK_CONF_FILE,                  /* const char *: absolute, or taken from
-	                                * the folder of the file that names it  */
+	                                * the folder of the file that names it;
+	                                * "" is NULL; a default stays as it is  */
 	MK_CONF_SECRET,                /* const char *: text, ${ENV}, or
 	                                * { file: PATH } (first line)           */
 	MK_CONF_REF,                   /* const char *: name of a section entry;
-	                                * range "section:sql"                   */
+	                                * range "section:sql",
+	                                * "section:storage.backends"            */
 	MK_CONF_LIST,                  /* struct mk_conf_list of strings; range
-	                                * may be "a|b|c": the words allowed     */
+	                                * may be "a|b|c": the words allowed; also
+	                                * written as one text: a, b, c          */
 };
 enum { MK_CONF_REQUIRED = 1, MK_CONF_RELOAD = 2, MK_CONF_HIDDEN = 4 };
 
@@ -41,7 +46,7 @@ struct mk_conf_item {
 	uint32_t offset;               /* of the field in the plugin's struct   */
 	const char *dflt;              /* as a person would write it; NULL = 0;
 	                                * a list: words with commas             */
-	const char *range;             /* "1s..1h", "none|kill", "section:sql"  */
+	const char *range;             /* see enum mk_conf_type; NULL = any     */
 	const char *doc;               /* one sentence, goes to the man page    */
 };
 struct mk_conf_schema {

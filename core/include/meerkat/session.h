@@ -89,6 +89,8 @@ MK_API void mk_stream_write(struct mk_stream *st, const struct mk_elem *e);
 /* Closes with a stream error (RFC 6120 4.9.3): "policy-violation" ... */
 MK_API void mk_stream_fail(struct mk_stream *st, const char *condition,
 	const char *text);
+/* Closes with <see-other-host/> (RFC 6120 4.9.3.19): "host" or "host:port". */
+MK_API void mk_stream_redirect(struct mk_stream *st, const char *host);
 
 /* Called when <stream:features/> of a stream in one of states is written:
  * add child elements to features. */
@@ -116,7 +118,9 @@ MK_API int mk_nonza_handle(struct mk_inst *i, const char *xmlns, const char *nam
 enum { MK_INLINE_SASL2 = 1, MK_INLINE_BIND2 = 2 };
 struct mk_inline_request {
 	uint32_t size, where;
-	const char *xmlns, *name;
+	const char *xmlns, *name;      /* of the request                        */
+	const char *announce;          /* SASL2: the element announced (<sm/>);
+	                                * NULL = name                           */
 	void (*fn)(struct mk_inst *i, struct mk_stream *st,
 	           const struct mk_elem *request, struct mk_elem *reply);
 };
@@ -144,8 +148,9 @@ MK_API void mk_session_want_durable(struct mk_session *s, uint32_t count);
 MK_API void mk_stanza_keep(struct mk_stanza *s);
 /*
  * Attaches a stream (AUTHED, of the same bare JID and home) to a session that
- * lost its own; one it still has is closed with <conflict/>. -MK_EPERM if the
- * bare JIDs differ.
+ * lost its own; one it still has is closed with <conflict/>. session_resumed
+ * runs after the calling handler returned and its answer was written.
+ * -MK_EPERM if the bare JIDs differ or the session is over.
  */
 MK_API int mk_stream_attach(struct mk_stream *st, struct mk_session *s);
 /* Gives a stanza that a session was to get back to routing, as if that
