@@ -11,6 +11,7 @@
 #include "base/metric.h"
 #include "loop/worker.h"
 #include "route/route.h"
+#include "session/account.h"
 #include "session/tables.h"
 #include "base/ban.h"
 
@@ -35,6 +36,7 @@ void mk_limits_set(const struct mk_config_limits *l)
 	const struct mk_config_limits *old = atomic_exchange(&limits, copy);
 	if (old != NULL)
 		mk_quiesce(mk_free, (void *)old);
+	mk_account_set_hash_rate(l->hash_rate);
 	if (metric_open == 0) {
 		metric_open = mk_metric_id("meerkat_streams_open", "Client streams open now.",
 			MK_GAUGE, "");
