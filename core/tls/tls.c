@@ -18,9 +18,13 @@
 
 #define RECORD_MAX 16384
 #define ALPN_MAX 8
-/* A ClientHello is 2 KB with post-quantum key shares; clients send nothing
- * bigger, as no certificate is asked for. */
+/* Bytes of a client's part of the handshake: two ClientHellos of 2 KB with
+ * post-quantum key shares, and little else, as no certificate is asked for.
+ * GnuTLS itself would gather the 16 MB that a message may announce. */
 #define HANDSHAKE_MAX 16384
+/* The same later, where a KeyUpdate may announce as much: bytes that bring no
+ * data. Two full records, as one may be data that hasn't come out yet. */
+#define SILENT_MAX 36000
 /* Warnings and other events that mean nothing, per session. */
 #define NONSENSE_MAX 16
 
@@ -51,6 +55,8 @@ struct mk_tls {
 	char *kept;                    /* ours, if in points into it            */
 	int fd;
 	int error;                     /* GnuTLS code                           */
+	uint32_t silent_bytes;         /* taken since data last came out        */
+	bool is_up;                    /* the handshake is over                 */
 	bool is_writing;               /* a record is cut off half-way          */
 	uint8_t nonsense;
 };
@@ -130,6 +136,11 @@ static ssize_t pull(gnutls_transport_ptr_t arg, void *out, size_t n)
 	}
 	if (n > t->in_n)
 		n = t->in_n;
+	t->silent_bytes += n;
+	if (t->silent_bytes > (t->is_up ? SILENT_MAX : HANDSHAKE_MAX)) {
+		gnutls_transport_set_errno(t->session, EMSGSIZE);
+		return -1;
+	}
 	memcpy(out, t->in, n);
 	t->in += n;
 	t->in_n -= n;
@@ -284,15 +295,24 @@ static enum mk_tls_result waiting(const struct mk_tls *t)
 
 enum mk_tls_result mk_tls_handshake(struct mk_tls *t)
 {
+	enum { HANDSHAKE_RECORD = 22 };
 	int r = 0;
 
-	if (t->session == NULL)
-		r = session_new(t);
+	if (t->session == NULL) {
+		if (t->in_n == 0)
+			return MK_TLS_WANT_READ;
+		/* XML or HTTP on the wrong port looks like the beginning of a
+		 * long record, for which GnuTLS would wait. */
+		r = t->in[0] != HANDSHAKE_RECORD ? GNUTLS_E_UNEXPECTED_PACKET
+		                                 : session_new(t);
+	}
 	while (r == 0) {
 		r = gnutls_handshake(t->session);
 		if (r == 0) {
 			mk_free(t->domain);
 			t->domain = NULL;
+			t->is_up = true;
+			t->silent_bytes = 0;
 			return MK_TLS_OK;
 		}
 		if (r == GNUTLS_E_AGAIN)
@@ -300,6 +320,8 @@ enum mk_tls_result mk_tls_handshake(struct mk_tls *t)
 		if (r == GNUTLS_E_INTERRUPTED || is_nonsense(t, r))
 			r = 0;
 	}
+	if (t->silent_bytes > HANDSHAKE_MAX)
+		r = GNUTLS_E_HANDSHAKE_TOO_LARGE;
 	if (t->session != NULL)
 		gnutls_alert_send_appropriate(t->session, r);
 	return failed(t, r);
@@ -311,6 +333,7 @@ enum mk_tls_result mk_tls_read(struct mk_tls *t, void *p, size_t n, size_t *got)
 		ssize_t r = gnutls_record_recv(t->session, p, n);
 
 		if (r > 0) {
+			t->silent_bytes = 0;
 			*got = (size_t)r;
 			return MK_TLS_OK;
 		}
