@@ -58,7 +58,8 @@ mk_usec mk_app_started(void) { return app.started; }
 
 /* ---- calls from other threads ---------------------------------------------------- */
 
-struct call { struct call *next; void (*fn)(void *); void *arg; bool done; };
+struct call { struct call *next; void (*fn)(void *); void *arg; bool done, refused; };
+static bool no_calls;                  /* under call_lock                   */
 static pthread_mutex_t call_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t call_done = PTHREAD_COND_INITIALIZER;
 static struct call *calls;
@@ -73,22 +74,40 @@ void mk_app_quit(void)
 		(void)!write(wake_fd, &one, sizeof one);
 }
 
-void mk_main_call(void (*fn)(void *arg), void *arg)
+bool mk_main_call(void (*fn)(void *arg), void *arg)
 {
-	struct call c = { NULL, fn, arg, false }, **last;
+	struct call c = { NULL, fn, arg, false, false }, **last;
 	uint64_t one = 1;
 
 	if (pthread_equal(pthread_self(), main_thread)) {
 		fn(arg);
-		return;
+		return true;
 	}
 	pthread_mutex_lock(&call_lock);
+	if (no_calls) {
+		pthread_mutex_unlock(&call_lock);
+		return false;
+	}
 	for (last = &calls; *last != NULL; last = &(*last)->next)
 		;
 	*last = &c;
 	(void)!write(wake_fd, &one, sizeof one);
 	while (!c.done)
 		pthread_cond_wait(&call_done, &call_lock);
+	pthread_mutex_unlock(&call_lock);
+	return !c.refused;
+}
+
+static void refuse_calls(void)
+{
+	pthread_mutex_lock(&call_lock);
+	no_calls = true;
+	for (struct call *c = calls, *next; c != NULL; c = next) {
+		next = c->next;
+		c->refused = c->done = true;
+	}
+	calls = NULL;
+	pthread_cond_broadcast(&call_done);
 	pthread_mutex_unlock(&call_lock);
 }
 
@@ -429,6 +448,7 @@ static void set_limits(const struct mk_config *c)
 		l.preauth_total = (int64_t)r.rlim_cur / 5;
 	mk_limits_set(&l);
 	mk_net_limits(l.write_timeout_ms);
+	mk_account_set_hash_rate(l.hash_rate);
 }
 
 /* ---- start ----------------------------------------------------------------------------- */
@@ -510,6 +530,8 @@ static int start_all(struct mk_diag *d)
 	raise_files();
 	if ((r = make_dir(c->data_dir, d)) < 0 || (r = make_dir(c->run_dir, d)) < 0)
 		return r;
+	if ((r = mk_account_init(c->data_dir, d)) < 0)
+		return r;
 	mk_host_type_add("*");
 	for (size_t i = 0; i < c->type_count; i++)
 		type_settings(mk_host_type_add(c->types[i].name), &c->types[i]);
@@ -521,8 +543,6 @@ static int start_all(struct mk_diag *d)
 	app.workers = true;
 	mk_watchdog_start(c->watchdog_ms);
 	if ((r = check_plugins(c, d)) < 0 || (r = open_stores(c, d)) < 0)
-		return r;
-	if ((r = mk_account_init(c->data_dir, d)) < 0)
 		return r;
 	for (size_t i = 0; i < c->domain_count; i++)
 		if ((r = mk_domain_add(mk_strz(c->domains[i].name), c->domains[i].type, true, true)) < 0) {
@@ -690,6 +710,7 @@ void mk_app_stop(void)
 {
 	struct mk_list *n;
 
+	refuse_calls();
 	if (app.ctl)
 		mk_ctl_stop();
 	while ((n = mk_list_first(&app.listening)) != NULL)
@@ -826,6 +847,7 @@ static int reload_type(const struct mk_config *c, const struct mk_config_type *c
 	if (one < 0)
 		r = one;
 	mk_dispatch_build(t, d);
+	mk_account_forget_all();
 	return r;
 }
 

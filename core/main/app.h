@@ -23,8 +23,9 @@ void mk_app_stop(void);
 
 /* Asks the main thread to end mk_app_run. Any thread, signal handlers too. */
 void mk_app_quit(void);
-/* fn(arg) on the main thread; waits for it. From jobs and ctl threads. */
-void mk_main_call(void (*fn)(void *arg), void *arg);
+/* fn(arg) on the main thread; waits for it. From jobs and ctl threads. false:
+ * the server is stopping, fn did not run. */
+bool mk_main_call(void (*fn)(void *arg), void *arg);
 
 /* ---- main thread ------------------------------------------------------------- */
 
