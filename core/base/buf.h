@@ -12,10 +12,10 @@
 struct mk_buf { char *p; size_t n, cap; };     /* zeroed = empty            */
 
 void mk_buf_grow(struct mk_buf *b, size_t more);       /* the slow half     */
-/* Room for more bytes at b->p + b->n. */
+/* Room for more bytes at b->p + b->n, which is never NULL. */
 static inline char *mk_buf_need(struct mk_buf *b, size_t more)
 {
-	if (__builtin_expect(b->cap - b->n < more, 0))
+	if (__builtin_expect(b->cap - b->n <= more, 0))
 		mk_buf_grow(b, more);
 	return b->p + b->n;
 }
