@@ -136,12 +136,13 @@ static void render(const struct mk_node *n, struct mk_buf *b)
 	mk_buf_addc(b, n->kind == MK_NODE_LIST ? ']' : '}');
 }
 
-static void shown(const struct mk_node *n, const struct mk_conf_item *it, struct mk_buf *b)
+static void shown(const struct mk_node *n, const struct mk_conf_item *it, bool is_secret,
+	struct mk_buf *b)
 {
 	if (n == NULL)
 		mk_buf_addz(b, it == NULL || it->dflt == NULL ? "(unset)" :
 		            *it->dflt == '\0' ? "\"\"" : it->dflt);
-	else if (has_secret(n))
+	else if (is_secret)
 		mk_buf_addz(b, "(secret)");
 	else if (n->kind == MK_NODE_MAP && n->first == NULL)
 		mk_buf_addz(b, "(set)");
@@ -154,13 +155,14 @@ static void changed(struct diff *x, const struct spot *s, const struct mk_conf_i
 	const struct mk_node *a, const struct mk_node *b)
 {
 	struct mk_buf from = { 0 }, to = { 0 };
+	bool is_secret = (a != NULL && has_secret(a)) || (b != NULL && has_secret(b));
 	bool restart = s->restart || (it != NULL && !(it->flags & MK_CONF_RELOAD));
 
-	shown(a, it, &from);
-	if (a != NULL && b != NULL && (has_secret(a) || has_secret(b)))
+	shown(a, it, is_secret, &from);
+	if (a != NULL && b != NULL && is_secret)
 		mk_buf_addz(&to, "(changed)");
 	else
-		shown(b, it, &to);
+		shown(b, it, is_secret, &to);
 	x->count++;
 	if (x->fn != NULL)
 		x->fn(x->arg, mk_buf_z(&x->path), mk_buf_z(&from), mk_buf_z(&to),

@@ -533,9 +533,13 @@ int mk_conf_fill_also(const struct mk_conf_schema *schema, const char *const *al
 	EACH_ITEM(it, schema) {
 		const struct mk_node *c = mk_node_get(node, it->key);
 		if (c == NULL && (it->flags & MK_CONF_REQUIRED)) {
-			r = refuse(&f, it, node, "is required (%s)", it->type == MK_CONF_ENUM &&
-			           it->range != NULL ? listed(it->range, arena)
-			           : mk_conf_type_text(it->type));
+			bool words = it->type == MK_CONF_ENUM || it->type == MK_CONF_STRING;
+			bool range = it->type == MK_CONF_INT || it->type == MK_CONF_DURATION ||
+				it->type == MK_CONF_SIZE;
+			r = refuse(&f, it, node, "is required (%s%s%s)", words && it->range != NULL
+			           ? listed(it->range, arena) : mk_conf_type_text(it->type),
+			           range && it->range != NULL ? ", " : "",
+			           range && it->range != NULL ? it->range : "");
 			continue;
 		}
 		if ((c != NULL || it->dflt != NULL) && set(&f, it, c) < 0)

@@ -60,10 +60,28 @@ static yaml_mark_t mark_of(const struct reader *r, size_t offset)
 	return m;
 }
 
+/* What libyaml stumbled over often has one cause; its marks count characters. */
+static const char *hint(const struct reader *r, yaml_mark_t m)
+{
+	const char *p = r->text.p, *end = p + r->text.n;
+
+	for (size_t i = 0; p < end; p++)
+		if (((unsigned char)*p & 0xc0) != 0x80 && i++ == m.index)
+			break;
+	if (p < end && *p == '\t')
+		return " (indent by spaces, not tabs)";
+	if (p > r->text.p && p < end && p[0] == '{' && p[-1] == '$')
+		return " (between brackets a ${VARIABLE} needs quotes)";
+	if (end - p >= 2 && p[0] == ':' && p[1] == ':')
+		return " (an IPv6 address needs quotes here: \"::1\")";
+	return "";
+}
+
 static int next(struct reader *r, yaml_event_t *e)
 {
 	yaml_parser_t *y = &r->yaml;
 	struct mk_node at = { 0 };
+	const char *begun = "";
 
 	if (yaml_parser_parse(y, e))
 		return 0;
@@ -73,12 +91,13 @@ static int next(struct reader *r, yaml_event_t *e)
 		return -MK_EINVAL;
 	}
 	at_mark(&at, r, y->problem_mark);
-	mk_diag_at(r->d, &at, "not YAML: %s%s%s%s",
+	if (y->context != NULL && y->context_mark.line != y->problem_mark.line)
+		begun = mk_arena_printf(r->arena, " that begins at %zu:%zu",
+		                        y->context_mark.line + 1, y->context_mark.column + 1);
+	mk_diag_at(r->d, &at, "not YAML: %s%s%s%s%s",
 	           y->problem != NULL ? y->problem : "it can't be read",
-	           y->context != NULL ? " " : "", y->context != NULL ? y->context : "",
-	           y->problem_mark.index < r->text.n &&
-	           r->text.p[y->problem_mark.index] == '\t'
-	           ? " (indent by spaces, not tabs)" : "");
+	           y->context != NULL ? " " : "", y->context != NULL ? y->context : "", begun,
+	           hint(r, y->problem_mark));
 	return -MK_EINVAL;
 }
 
