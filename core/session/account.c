@@ -3,8 +3,9 @@
  *
  * Questions run in jobs. The cache may be read by any thread: buckets of a few
  * entries, a mutex for each 64th of them. An entry holds what one user needs for
- * one kind of login, in about 100 bytes, and is wiped when it goes. What a
- * source does not know is never cached.
+ * one kind of login, in about 100 bytes, and is wiped when it goes. Users who do
+ * not exist have entries too, or their answers would take longer than others'
+ * (S-08), but in places of their own, where they push out nobody.
  */
 #include "session/account.h"
 
@@ -122,6 +123,7 @@ int mk_account_init(const char *data_dir, struct mk_diag *d)
 
 #define BUCKETS  16384u
 #define WAYS     8u            /* 131,072 entries in all, then the oldest goes */
+#define FAKES    2u            /* the first of them: for who does not exist */
 #define LOCKS    64u
 #define KEEP_SEC 600u
 #define VERIFIER 0             /* kind of entry; else enum mk_hash          */
@@ -196,10 +198,10 @@ static uint64_t cache_ticket(const struct mk_jid *u)
 	return t;
 }
 
-static void cache_put(const struct mk_jid *u, unsigned kind, const void *data, size_t n,
-	uint64_t ticket)
+static void cache_put(const struct mk_jid *u, unsigned kind, bool fake, const void *data,
+	size_t n, uint64_t ticket)
 {
-	unsigned b = bucket_of(u), at = 0;
+	unsigned b = bucket_of(u), at = fake ? 0 : FAKES, end = fake ? FAKES : WAYS;
 	struct entry *e = mk_alloc(sizeof *e + u->bare_n + n);
 	struct entry **way = cache[b];
 
@@ -212,16 +214,14 @@ static void cache_put(const struct mk_jid *u, unsigned kind, const void *data, s
 	memcpy(e->bytes + u->bare_n, data, n);
 	pthread_mutex_lock(&lock[b % LOCKS].m);
 	if (lock[b % LOCKS].forgets == ticket) {
-		/* Its own place, else a free one, else the oldest's. */
-		for (unsigned i = 0; i < WAYS; i++) {
-			if (entry_is(way[i], u, kind)) {
-				at = i;
-				break;
-			}
+		for (unsigned i = 0; i < WAYS; i++)
+			if (entry_is(way[i], u, kind))
+				entry_free(&way[i]);
+		/* A free place, else the oldest's. */
+		for (unsigned i = at; i < end; i++)
 			if (way[at] != NULL && (way[i] == NULL ||
 			    (int32_t)(way[i]->until - way[at]->until) < 0))
 				at = i;
-		}
 		entry_free(&way[at]);
 		way[at] = e;
 		e = NULL;
@@ -254,35 +254,40 @@ void mk_account_forget_all(void)
 	}
 }
 
-/* iterations, salt_n, salt, stored key, server key. */
-#define PACKED_MAX (4 + 1 + 32 + 64 + 64)
+/* iterations, is_fake, salt_n, salt, stored key, server key. */
+#define PACKED_HEAD 6
+#define PACKED_MAX (PACKED_HEAD + 32 + 64 + 64)
 
 static size_t keys_pack(const struct mk_scram_keys *k, uint8_t *p)
 {
 	size_t n = mk_hash_len(k->hash);
 
 	memcpy(p, &k->iterations, 4);
-	p[4] = k->salt_n;
-	memcpy(p + 5, k->salt, k->salt_n);
-	memcpy(p + 5 + k->salt_n, k->stored_key, n);
-	memcpy(p + 5 + k->salt_n + n, k->server_key, n);
-	return 5 + k->salt_n + 2 * n;
+	p[4] = k->is_fake;
+	p[5] = k->salt_n;
+	p += PACKED_HEAD;
+	memcpy(p, k->salt, k->salt_n);
+	memcpy(p + k->salt_n, k->stored_key, n);
+	memcpy(p + k->salt_n + n, k->server_key, n);
+	return PACKED_HEAD + k->salt_n + 2 * n;
 }
 
 bool mk_account_scram_cached(const struct mk_jid *user, enum mk_hash h, struct mk_scram_keys *out)
 {
-	uint8_t p[PACKED_MAX];
+	uint8_t packed[PACKED_MAX], *p = packed + PACKED_HEAD;
 	size_t n = mk_hash_len(h);
 
-	if (cache_get(user, h, p, sizeof p) == 0)
+	if (cache_get(user, h, packed, sizeof packed) == 0)
 		return false;
 	memset(out, 0, sizeof *out);
 	out->hash = (uint8_t)h;
-	memcpy(&out->iterations, p, 4);
-	out->salt_n = p[4];
-	memcpy(out->salt, p + 5, p[4]);
-	memcpy(out->stored_key, p + 5 + p[4], n);
-	memcpy(out->server_key, p + 5 + p[4] + n, n);
+	memcpy(&out->iterations, packed, 4);
+	out->is_fake = packed[4];
+	out->salt_n = packed[5];
+	memcpy(out->salt, p, out->salt_n);
+	memcpy(out->stored_key, p + out->salt_n, n);
+	memcpy(out->server_key, p + out->salt_n + n, n);
+	explicit_bzero(packed, sizeof packed);
 	return true;
 }
 
@@ -442,9 +447,14 @@ enum mk_auth_answer mk_account_scram(struct mk_store *st, const struct mk_jid *u
 		mk_inst_leave(d->sources[i].inst);
 	}
 	if (a == MK_AUTH_YES) {
-		uint8_t packed[PACKED_MAX];
+		k.is_fake = 0;
 		*out = k;
-		cache_put(user, h, packed, keys_pack(&k, packed), ticket);
+	} else if (a == MK_AUTH_UNKNOWN || a == MK_AUTH_NO) {
+		mk_scram_fake(user, h, &k);
+	}
+	if (a != MK_AUTH_LATER) {
+		uint8_t packed[PACKED_MAX];
+		cache_put(user, h, k.is_fake, packed, keys_pack(&k, packed), ticket);
 		explicit_bzero(packed, sizeof packed);
 	}
 	explicit_bzero(&k, sizeof k);
@@ -461,6 +471,7 @@ void mk_scram_fake(const struct mk_jid *user, enum mk_hash h, struct mk_scram_ke
 	pthread_once(&secret_once, secret_make);
 	memset(out, 0, sizeof *out);
 	out->hash = (uint8_t)h;
+	out->is_fake = 1;
 	out->iterations = MK_SCRAM_ITERATIONS;
 	if (d != NULL)
 		EACH_SOURCE(i, d) {
@@ -571,7 +582,7 @@ enum mk_auth_answer mk_account_plain(struct mk_store *st, const struct mk_jid *u
 	if ((a == MK_AUTH_UNKNOWN || a == MK_AUTH_NO) && !hashed)
 		hash_for_nothing(d, user, password);
 	if (a == MK_AUTH_YES && verifier_make(user, password, verifier)) {
-		cache_put(user, VERIFIER, verifier, sizeof verifier, ticket);
+		cache_put(user, VERIFIER, false, verifier, sizeof verifier, ticket);
 		explicit_bzero(verifier, sizeof verifier);
 	}
 	return a;

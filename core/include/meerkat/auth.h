@@ -30,6 +30,7 @@ MK_API void mk_pbkdf2(enum mk_hash h, struct mk_str password, const void *salt,
 struct mk_scram_keys {
 	uint8_t hash;                  /* enum mk_hash                          */
 	uint8_t salt_n;
+	uint8_t is_fake;               /* mk_scram_fake's: fits no password     */
 	uint32_t iterations;
 	uint8_t salt[32], stored_key[64], server_key[64];
 };
@@ -103,7 +104,9 @@ MK_API int mk_account_set_password(struct mk_store *st, const struct mk_jid *use
  * for a user whom no source knows (-MK_ENOENT then), so that it can be repeated
  * after -MK_EIO. -MK_EPERM: the source that has the user can't remove. */
 MK_API int mk_account_remove(struct mk_store *st, const struct mk_jid *user);
-/* Without storage, from what is cached; false if it isn't. Any worker. */
+/* Without storage, from what is cached; false if it isn't. Any worker. For a
+ * user whom mk_account_scram did not find it gives mk_scram_fake's, so that
+ * the next attempt tells no more than the first. */
 MK_API bool mk_account_scram_cached(const struct mk_jid *user, enum mk_hash h,
 	struct mk_scram_keys *out);
 /* 1 yes, 0 unknown (ask in a job). Prepared as above. Any thread. */
@@ -136,7 +139,8 @@ struct mk_mech {
 	uint8_t hash;                  /* with MK_MECH_SCRAM                    */
 	uint32_t state_bytes;          /* of the exchange, zeroed               */
 	/* At the stream's worker. first: initial-response, or data of the first
-	 * response; has_data is false for a missing initial response. */
+	 * response; has_data is false for a missing initial response. data lives as
+	 * long as the exchange. */
 	enum mk_sasl_result (*step)(struct mk_inst *, struct mk_sasl *,
 		struct mk_str data, bool has_data);
 	/* In a job. */
