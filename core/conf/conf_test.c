@@ -110,6 +110,8 @@ static const struct mistake mistakes[] = {
 	{ "log: { format: xml }\n", "m.yml:1:16: setting 'log.format': expected one of logfmt, json, "
 	  "found 'xml'\n" },
 	{ "log: { level: }\n", "m.yml:1:15: setting 'log.level': has no value (expected a word)\n" },
+	{ "log: { level: ~, format: null }\n", "m.yml:1:15: setting 'log.level': has no value "
+	  "(expected a word)\nm.yml:1:26: setting 'log.format': has no value (expected a word)\n" },
 	{ "log: { level: [info] }\n", "m.yml:1:15: setting 'log.level': expected a word, found a list\n" },
 	{ "tls: { tickets: maybe }\n", "m.yml:1:17: setting 'tls.tickets': expected yes or no, "
 	  "found 'maybe'\n" },
@@ -162,6 +164,8 @@ static const struct mistake mistakes[] = {
 	{ "storage: { backends: [fast] }\n", "m.yml:1:22: setting 'storage.backends': expected entries "
 	  "by name, found a list\n" },
 	{ "storage: { tables: { roster: [a] } }\n", "m.yml:1:30: setting 'storage.tables.roster': "
+	  "expected the name of a backend\n" },
+	{ "storage: { tables: { roster: null } }\n", "m.yml:1:30: setting 'storage.tables.roster': "
 	  "expected the name of a backend\n" },
 	{ "storage: { tables: { roster: fsat }, backends: { fast: { plugin: memory } } }\n",
 	  "m.yml:1:30: setting 'storage.tables.roster': there is no 'fsat' in section "
@@ -751,6 +755,9 @@ static void test_a_plugins_mistakes(void **state)
 	assert_string_equal(plugin_said(a, &bare_plugin, "x: { a: 1 }", NULL),
 	                    "dir/p.yml:1:6: " P ".a': unknown (allowed: none)\n");
 	assert_string_equal(plugin_said(a, &bare_plugin, "x:", NULL), "");
+	assert_string_equal(plugin_said(a, &bare_plugin, "{\"x\": null}", NULL), "");
+	assert_string_equal(plugin_said(a, &bare_plugin, "x: ''", NULL), "dir/p.yml:1:4: " P "': "
+	                    "expected settings by name, found a word\n");
 	mk_arena_free(&a);
 }
 

@@ -13,7 +13,7 @@
 enum mk_node_kind { MK_NODE_SCALAR = 1, MK_NODE_LIST, MK_NODE_MAP };
 struct mk_node {
 	enum mk_node_kind kind;
-	bool quoted, is_null;          /* scalars; is_null: nothing was written */
+	bool quoted, is_null;          /* scalars; is_null: nothing, ~ or null  */
 	bool is_secret;                /* not for printing: from ${ENV}, named
 	                                * like a secret, or filled as one       */
 	const char *key;               /* in a map; key_line, key_column        */

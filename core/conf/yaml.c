@@ -285,6 +285,12 @@ static int children(struct reader *r, struct mk_node *n)
 	return 0;
 }
 
+/* As YAML and JSON write it; where a text is meant, quotes say so. */
+static bool nothing(const char *text)
+{
+	return *text == '\0' || strcmp(text, "~") == 0 || strcmp(text, "null") == 0;
+}
+
 /* Takes the event. */
 static int value(struct reader *r, yaml_event_t *e, struct mk_node *parent,
 	struct mk_node **out)
@@ -298,10 +304,12 @@ static int value(struct reader *r, yaml_event_t *e, struct mk_node *parent,
 	case YAML_SCALAR_EVENT:
 		n->kind = MK_NODE_SCALAR;
 		n->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
-		n->is_null = !n->quoted && e->data.scalar.length == 0;
+		n->is_null = !n->quoted && nothing((char *)e->data.scalar.value);
 		marks_refused(r, n, e->data.scalar.anchor, e->data.scalar.tag);
 		expand(r, n, (struct mk_str){ (char *)e->data.scalar.value,
 		       e->data.scalar.length }, false);
+		if (n->is_null)
+			n->text = "";
 		break;
 	case YAML_SEQUENCE_START_EVENT:
 		n->kind = MK_NODE_LIST;
