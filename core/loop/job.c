@@ -40,6 +40,7 @@ static void job_back(struct mk_msg *m)
 	struct mk_job *j = MK_CONTAINER(m, struct mk_job, msg);
 
 	j->done(j);
+	mk_worker_job_home();
 }
 
 static void run(struct mk_pool *p, struct mk_job *j, void *data)
@@ -143,6 +144,8 @@ void mk_pool_submit(struct mk_pool *p, struct mk_job *j)
 	mk_assert(j->done == NULL || mk_self != NULL);
 	j->home = mk_self;
 	j->since = mk_now_usec();
+	if (j->done != NULL)
+		mk_worker_job_left();
 	pthread_mutex_lock(&p->lock);
 	mk_assert(!p->is_closing);
 	mk_list_push(&p->queue, &j->node);

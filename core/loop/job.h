@@ -22,8 +22,8 @@ struct mk_job {
  * >= 1. Waiting time goes to the histogram meerkat_job_wait_usec{pool=name}. */
 struct mk_pool *mk_pool_new(const char *name, unsigned threads,
 	void *(*thread_init)(void *arg), void (*thread_fini)(void *data), void *arg);
-/* Finishes what is queued, then joins. Workers still run: they get the last
- * `done`s. Nobody submits any more. Main thread. */
+/* Finishes what is queued, then joins. Nobody submits any more. Before or after
+ * mk_workers_stop, which waits for jobs that have a `done`. Main thread. */
 void mk_pool_free(struct mk_pool **p);
 /* From a worker (done runs there) or, with done NULL, from any thread. */
 void mk_pool_submit(struct mk_pool *p, struct mk_job *j);

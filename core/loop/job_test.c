@@ -23,6 +23,7 @@
 struct work {
 	struct mk_job j;
 	struct mk_worker *from;
+	struct mk_pool *pool;
 	int i;
 };
 static _Atomic int ran, done, made, ended, next_in_line;
@@ -89,6 +90,51 @@ static void test_jobs_run_and_come_home(void **state)
 	assert_int_equal(ended, made);
 	mk_workers_stop();
 	assert_int_equal(done, 1000);
+}
+
+static void slow_run(struct mk_job *j, void *data)
+{
+	mk_usec until = mk_now_usec() + 20000;
+
+	work_run(j, data);
+	while (mk_now_usec() < until)
+		sched_yield();
+}
+
+static void submit_again(struct mk_job *j)
+{
+	struct work *w = MK_CONTAINER(j, struct work, j);
+
+	/* The next one leaves before this one counts as home. */
+	j->done = work_done;
+	mk_pool_submit(w->pool, j);
+}
+
+static void submit_slow(struct mk_worker *w, void *arg)
+{
+	for (int i = 0; i < 5; i++) {
+		struct work *k = calloc(1, sizeof(*k));
+
+		k->j.run = slow_run;
+		k->j.done = submit_again;
+		k->from = w;
+		k->pool = arg;
+		mk_pool_submit(arg, &k->j);
+	}
+}
+
+static void test_workers_wait_for_jobs_when_they_stop(void **state)
+{
+	struct mk_pool *p = mk_pool_new("slow", 2, thread_make, thread_end, &made);
+
+	(void)state;
+	ran = done = 0;
+	assert_int_equal(mk_workers_start(2, NULL, NULL), 0);
+	mk_workers_call(submit_slow, p);
+	mk_workers_stop();
+	assert_int_equal(ran, 20);
+	assert_int_equal(done, 10);
+	mk_pool_free(&p);
 }
 
 static void in_order(struct mk_job *j, void *data)
@@ -288,6 +334,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_without_threads_old_data_goes_at_once),
 		cmocka_unit_test(test_jobs_run_and_come_home),
+		cmocka_unit_test(test_workers_wait_for_jobs_when_they_stop),
 		cmocka_unit_test(test_a_pool_of_one_keeps_the_order_without_workers),
 		cmocka_unit_test(test_old_data_waits_for_a_turn_and_idle_workers_dont_matter),
 		cmocka_unit_test(test_old_data_waits_for_a_job_and_idle_threads_dont_matter),

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 #include <stdio.h>
+#include <time.h>
 #include <meerkat/log.h>
 #include "base/assert.h"
 #include "base/metric.h"
@@ -34,6 +35,7 @@ static pthread_barrier_t in_step;      /* of all workers                    */
 static pthread_mutex_t ready_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ready_cond = PTHREAD_COND_INITIALIZER;
 static unsigned ready;
+static _Atomic unsigned jobs_away;
 static uint32_t turn_metric;
 
 static void on_kick(evutil_socket_t fd, short what, void *arg)
@@ -214,6 +216,7 @@ int mk_workers_start(unsigned n, void (*init)(struct mk_worker *w),
 	worker_init = init;
 	worker_fini = fini;
 	ready = 0;
+	atomic_store(&jobs_away, 0);
 	atomic_store(&is_stopping, false);
 	workers = mk_alloc(n * sizeof(*workers));
 	for (unsigned i = 0; i < n; i++) {
@@ -245,23 +248,58 @@ fail:
 	return -MK_EIO;
 }
 
+void mk_worker_job_left(void)
+{
+	atomic_fetch_add(&jobs_away, 1);
+}
+
+void mk_worker_job_home(void)
+{
+	if (atomic_fetch_sub(&jobs_away, 1) != 1)
+		return;
+	pthread_mutex_lock(&ready_lock);
+	pthread_cond_signal(&ready_cond);
+	pthread_mutex_unlock(&ready_lock);
+}
+
+static void wait_for_jobs(void)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += MK_STOP_WAIT_MS / 1000;
+	pthread_mutex_lock(&ready_lock);
+	while (atomic_load(&jobs_away) > 0 &&
+	       pthread_cond_timedwait(&ready_cond, &ready_lock, &until) == 0)
+		;
+	pthread_mutex_unlock(&ready_lock);
+}
+
 void mk_workers_stop(void)
 {
-	unsigned n = mk_worker_count;
+	unsigned n = mk_worker_count, away;
 
 	if (n == 0)
 		return;
+	wait_for_jobs();
 	mk_watchdog_stop();
 	atomic_store(&is_stopping, true);
 	for (unsigned i = 0; i < n; i++)
 		mk_mailbox_kick(&workers[i]->w.mailbox);
 	for (unsigned i = 0; i < n; i++)
 		pthread_join(workers[i]->thread, NULL);
-	mk_quiet_drain();
+	away = atomic_load(&jobs_away);
+	if (away > 0)
+		mk_log(NULL, MK_WARN, "jobs had not come back when the workers stopped",
+		       "jobs=%u", away);
+	else
+		mk_quiet_drain();
 	mk_worker_count = 0;
-	for (unsigned i = 0; i < n; i++)
+	/* A job that is still away holds a pointer to its worker. */
+	for (unsigned i = 0; away == 0 && i < n; i++)
 		worker_free(workers[i]);
-	mk_free(workers);
+	if (away == 0)
+		mk_free(workers);
 	workers = NULL;
 	pthread_barrier_destroy(&in_step);
 }

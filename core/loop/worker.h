@@ -63,10 +63,16 @@ static inline void mk_worker_awake(void)
  * Main thread. */
 int  mk_workers_start(unsigned n, void (*init)(struct mk_worker *w),
                       void (*fini)(struct mk_worker *w));
-/* Asks all to stop after the current turn, and joins them. What was posted is
+/* Waits for jobs that have a `done` to come home (MK_STOP_WAIT_MS at most), asks all
+ * workers to stop after the current turn, and joins them. What was posted is
  * still run, also what that posts in turn (four rounds); then fini, then no
- * more. Pools whose jobs have a `done` are freed before. Main thread. */
+ * more: a job that comes home later finds its mailbox, but nobody reads it.
+ * Main thread. */
 void mk_workers_stop(void);
+#define MK_STOP_WAIT_MS 5000
+/* loop/job.c: a job with a done has been submitted; its done has run. */
+void mk_worker_job_left(void);
+void mk_worker_job_home(void);
 struct mk_worker *mk_worker(unsigned index);
 
 /* m->fn(m) runs on w; FIFO per sending thread. Any thread. */
