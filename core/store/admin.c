@@ -267,8 +267,6 @@ static void copy_table(void *arg, const struct mk_table_info *t)
 			break;
 		}
 		n += rows.n;
-		if (w->progress != NULL)
-			w->progress(w->arg, t->table->name, n);
 		if (rows.more && rows.n > 0) {
 			struct mk_arena *next = mk_arena_new();
 			key_copy(t, rows.row[rows.n - 1].v, key, next);
@@ -278,6 +276,8 @@ static void copy_table(void *arg, const struct mk_table_info *t)
 		}
 		mk_store_job_end(w->st);
 	}
+	if (w->result == 0 && w->progress != NULL)
+		w->progress(w->arg, t->table->name, n);
 	if (keys != NULL)
 		mk_arena_free(&keys);
 	mk_store_job_end(w->st);

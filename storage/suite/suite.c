@@ -49,7 +49,10 @@ TABLE(texts, 1, MK_TABLE_OWNED, DOMAIN, USER, { "id", MK_INT, SORT },
 	{ "kind", MK_INT, MK_COL_INDEX | MK_COL_NULL });
 TABLE(deep, 1, MK_TABLE_OWNED, DOMAIN, USER, { "node", MK_TEXT, PART },
 	{ "item", MK_INT, SORT }, { "x", MK_TEXT, 0 });
-TABLE(keys, 1, MK_TABLE_OWNED | MK_TABLE_SECRET, DOMAIN, USER, { "key", MK_BLOB, 0 });
+/* a table named like one of its columns, both words of SQL */
+static const struct mk_column keys_columns[] = { DOMAIN, USER, { "key", MK_BLOB, 0 }, { 0 } };
+static const struct mk_table keys = { sizeof keys, 1, "key", keys_columns,
+	MK_TABLE_OWNED | MK_TABLE_SECRET };
 TABLE(undeclared, 1, 0, DOMAIN, { "x", MK_INT, 0 });
 
 static const struct mk_table *const tables[] = { &things, &numbered, &sorted, &accounts,
