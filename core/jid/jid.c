@@ -2,13 +2,13 @@
  * jid/jid.c - making and comparing addresses; the cache of recent ones
  *
  * A JID lives until its last reference goes, on whatever thread. Each thread
- * has a cache of its own, made at its first parse and ended by
- * mk_jid_thread_end: it holds a reference to JIDs that were written in their
+ * has a cache of its own, made at its first parse and ended with the thread,
+ * or before by mk_jid_thread_end: it holds a reference to JIDs that were written in their
  * prepared form, which nearly all are, so the text of the JID is its key.
  */
 #include "jid/jid.h"
 
-#include <stdlib.h>
+#include <pthread.h>
 
 #include "base/assert.h"
 #include "base/map.h"
@@ -22,6 +22,27 @@ struct way { uint64_t hash; struct mk_jid *jid; };
 struct set { struct way way[2]; };     /* the one used last is first        */
 
 static _Thread_local struct set *cache;
+
+static pthread_key_t end_key;
+static pthread_once_t end_once = PTHREAD_ONCE_INIT;
+
+static void thread_end(void *mark)
+{
+	(void)mark;
+	mk_jid_thread_end();
+}
+
+static void key_make(void)
+{
+	mk_assert(pthread_key_create(&end_key, thread_end) == 0);
+}
+
+static void cache_make(void)
+{
+	cache = mk_alloc(CACHE_SETS * sizeof *cache);
+	pthread_once(&end_once, key_make);
+	pthread_setspecific(end_key, cache);
+}
 
 static struct mk_jid *cache_find(uint64_t hash, const char *p, size_t n)
 {
@@ -47,7 +68,7 @@ static void cache_add(uint64_t hash, struct mk_jid *j)
 	if (j->full_n > CACHE_TEXT_MAX)
 		return;
 	if (cache == NULL)
-		cache = mk_alloc(CACHE_SETS * sizeof *cache);
+		cache_make();
 	struct set *set = &cache[hash % CACHE_SETS];
 	if (set->way[1].jid != NULL)
 		mk_jid_unref(&set->way[1].jid);

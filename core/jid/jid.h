@@ -23,7 +23,7 @@ static inline uint16_t mk_jid_domain_at(const struct mk_jid *j)
 {
 	return (uint16_t)(j->local_n != 0 ? j->local_n + 1 : 0);
 }
-/* Ends this thread's cache. */
+/* Ends this thread's cache; happens by itself when the thread ends. */
 void mk_jid_thread_end(void);
 
 #endif

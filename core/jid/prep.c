@@ -178,13 +178,13 @@ static int prep_label(struct mk_str s, char *out)
 				return -MK_EJID;
 		if (s.n > LABEL_MAX || !is_ldh_ascii(s.p, s.n))
 			return -MK_EJID;
-		n = decode(s, wide);
+		for (size_t i = 0; i < s.n; i++)
+			out[i] = lower(s.p[i]);
+		n = decode((struct mk_str){ out, s.n }, wide);
 		if (n > 0 && idna_to_unicode_44i(wide, (size_t)n, uni, &uni_n,
 		                                 IDNA_USE_STD3_ASCII_RULES) == IDNA_SUCCESS)
 			return encode(uni, uni_n, out, MK_JID_PART_MAX);
 		/* One that IDNA2003 can't read stays as it is. */
-		for (size_t i = 0; i < s.n; i++)
-			out[i] = lower(s.p[i]);
 		return (int)s.n;
 	}
 	r = prepare(s, stringprep_nameprep, out);

@@ -138,6 +138,12 @@ static const char *keep_chars(struct mk_arena *a, const char *p, size_t n, uint3
 	return out;
 }
 
+bool mk_ns_is_reserved(const char *xmlns)
+{
+	return strncmp(xmlns, "http://www.w3.org/", 18) == 0 &&
+	       (strcmp(xmlns + 18, "XML/1998/namespace") == 0 || strcmp(xmlns + 18, "2000/xmlns/") == 0);
+}
+
 static const char *keep_namespace(struct mk_arena *a, const char *xmlns)
 {
 	const char *known;
@@ -145,6 +151,8 @@ static const char *keep_namespace(struct mk_arena *a, const char *xmlns)
 
 	if (xmlns == NULL)
 		return NULL;
+	if (mk_ns_is_reserved(xmlns))
+		xmlns = "";
 	known = mk_known(xmlns, strlen(xmlns));
 	return known != NULL ? known : keep_chars(a, xmlns, strlen(xmlns), &n);
 }

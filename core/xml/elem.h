@@ -35,6 +35,10 @@ struct mk_elem {
 /* A static copy of a known name or namespace, or NULL. */
 const char *mk_known(const char *p, size_t n);
 
+/* Whether xmlns is one of the two that XML keeps for itself (Namespaces in XML
+ * 3): no element can be put into one by a declaration, so none is let in. */
+bool mk_ns_is_reserved(const char *xmlns);
+
 /* As mk_elem_set; without copy, value (Chars, NUL-terminated) is borrowed for
  * as long as e lives. */
 void mk_elem_set_n(struct mk_elem *e, const char *name, const char *value, size_t n, bool copy);

@@ -32,8 +32,8 @@
 
 struct context {
 	xmlParserCtxtPtr xml;          /* NULL = to be made                     */
-	char *seed;                    /* own copy of the start tag; NULL = unused */
-	const char *xmlns;             /* of the standard header; with seed: not used */
+	char *seed;                    /* the start tag it stands behind, or    */
+	char *xmlns;                   /* the namespace of a standard one; own copies */
 	uint64_t last_used;
 	size_t bytes;
 	uint32_t elements;
@@ -163,7 +163,8 @@ static void start_element(void *arg, const xmlChar *name, const xmlChar *prefix,
 	(void)defaulted;
 	if (c->depth++ == 0 || c->failed)
 		return;
-	if (c->done != NULL || (prefix != NULL && uri == NULL)) {
+	/* <xml:a/> is in a namespace that nobody can declare. */
+	if (c->done != NULL || (prefix != NULL && (uri == NULL || mk_ns_is_reserved((const char *)uri)))) {
 		c->failed = true;
 		return;
 	}
@@ -302,8 +303,9 @@ static struct context *context_for(struct mk_parser *p, const char *xmlns, const
 	}
 	context_drop(oldest);
 	mk_free(oldest->seed);
+	mk_free(oldest->xmlns);
 	oldest->seed = seed != NULL ? mk_strdup(seed) : NULL;
-	oldest->xmlns = xmlns;
+	oldest->xmlns = seed == NULL ? mk_strdup(xmlns) : NULL;
 	oldest->last_used = ++p->clock;
 	return oldest;
 }
@@ -323,6 +325,7 @@ void mk_parser_free(struct mk_parser **pp)
 	for (int i = 0; i < CONTEXTS; i++) {
 		context_drop(&p->context[i]);
 		mk_free(p->context[i].seed);
+		mk_free(p->context[i].xmlns);
 	}
 	mk_free(p);
 }
@@ -335,7 +338,10 @@ static int context_parse(struct context *c, struct mk_arena *a, const char *byte
 		context_make(c);
 	c->arena = a;
 	xmlParseChunk(c->xml, bytes, (int)n, 0);
-	if (c->failed || !c->xml->wellFormed || c->done == NULL || c->depth != 1 || c->at != NULL) {
+	/* One element, all of it, and nothing behind it that the next one, of
+	 * another stream, would begin with. */
+	if (c->failed || !c->xml->wellFormed || c->done == NULL || c->depth != 1 ||
+	    c->xml->input == NULL || c->xml->input->cur != c->xml->input->end) {
 		context_drop(c);
 		return -MK_EXML;
 	}

@@ -34,7 +34,7 @@ int mk_parse_header(struct mk_arena *a, const char *p, size_t n,
 void mk_parse_thread_end(void);
 /*
  * Parses one whole element that the scanner let through. xmlns: the stream's
- * default namespace ("jabber:client"; static string); seed: as above, or NULL.
+ * default namespace ("jabber:client"); seed: as above, or NULL.
  * The tree is of a. -MK_EXML: not-well-formed (unbound prefix, duplicate
  * attribute, tags that don't match ...).
  */
