@@ -236,14 +236,19 @@ static int32_t until_ms(const struct mk_conn *c, uint32_t deadline)
 	return (int32_t)(deadline - now_ms(c));
 }
 
+static bool flags_want_input(unsigned flags)
+{
+	if (flags & CLOSING)
+		return (flags & (DRAINING | BROKEN)) == DRAINING;
+	/* A handshake that can't write would find the same input again. */
+	if ((flags & (HANDSHAKE | STALLED)) == (HANDSHAKE | STALLED))
+		return false;
+	return (flags & (STARTED | PAUSED | SHAPED | ENDED | BROKEN | MOVING)) == STARTED;
+}
+
 static bool wants_input(const struct mk_conn *c)
 {
-	if (c->flags & CLOSING)
-		return (c->flags & (DRAINING | BROKEN)) == DRAINING;
-	/* A handshake that can't write would find the same input again. */
-	if ((c->flags & (HANDSHAKE | STALLED)) == (HANDSHAKE | STALLED))
-		return false;
-	return (c->flags & (STARTED | PAUSED | SHAPED | ENDED | BROKEN | MOVING)) == STARTED;
+	return flags_want_input(c->flags);
 }
 
 /* The owner takes data from memory now. SHAPED isn't asked: it is paid for. */
@@ -269,12 +274,21 @@ static void start_timer(struct mk_conn *c)
 		mk_wtimer_start(&c->timer, wait > 0 ? wait : 0, on_timer);
 }
 
+/* A pause alone takes no event away: most end before more input comes, and
+ * each change is a system call. If input does come (fired), it does. */
+static bool watches_input(const struct mk_conn *c, bool fired)
+{
+	if (wants_input(c))
+		return true;
+	return (c->watched & EV_READ) && !fired && flags_want_input(c->flags & ~PAUSED);
+}
+
 /* Brings events and timer in line with flags; at the end of each entry. */
-static void settle(struct mk_conn *c)
+static void settle_after(struct mk_conn *c, bool fired)
 {
 	short want = 0;
 
-	if (wants_input(c))
+	if (watches_input(c, fired))
 		want |= EV_READ;
 	if ((c->flags & (STALLED | BROKEN | MOVING)) == STALLED)
 		want |= EV_WRITE;
@@ -292,6 +306,11 @@ static void settle(struct mk_conn *c)
 		event_active(&c->ev, EV_READ, 0);
 	if (c->flags & (SHAPED | STALLED | LINGERS) || mk_wtimer_is_running(&c->timer))
 		start_timer(c);
+}
+
+static void settle(struct mk_conn *c)
+{
+	settle_after(c, false);
 }
 
 static void fail(struct mk_conn *c, enum mk_conn_close why)
@@ -783,6 +802,7 @@ static void at_turn_end(struct mk_task *task)
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct mk_conn *c = arg;
+	bool is_late;
 
 	(void)fd;
 	mk_worker_awake();
@@ -802,9 +822,10 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 			close_step(c);
 		return;
 	}
-	if ((what & EV_READ) && (wants_input(c) || (c->flags & KEPT && takes_data(c))))
+	is_late = (what & EV_READ) && !wants_input(c);
+	if ((what & EV_READ) && (!is_late || (c->flags & KEPT && takes_data(c))))
 		read_in(c);
-	settle(c);
+	settle_after(c, is_late);
 }
 
 static void on_timer(struct mk_wtimer *t)
