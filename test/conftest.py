@@ -76,3 +76,14 @@ def connect(request):
 def pair(account, connect):
     """Two users who do not know each other, online, with initial presence."""
     return connect(account(), presence=""), connect(account(), presence="")
+
+
+@pytest.fixture
+def healthy(pair):
+    """Two users who chat undisturbed, whatever a test does to the server: they are
+    tried after it."""
+    a, b = pair
+    yield a, b
+    for x, y in ((a, b), (b, a)):
+        x.message(y.jid, "still here")
+        assert mk.text(y.until(lambda e: mk.name(e) == "message"), "body") == "still here"

@@ -89,11 +89,12 @@ class Client:
         return self
 
     def tls(self, alpn=None, sni=None, minimum=None, maximum=None):
+        """sni: the domain, unless given; "" sends none."""
         c = tlsbind.context(self.server.cafile, alpn, minimum, maximum)
         if sni == "":
             c.check_hostname = False
-        self.sock = c.wrap_socket(self.sock, server_hostname=sni if sni is not None
-                                  else self.domain, suppress_ragged_eofs=True)
+        name = self.domain if sni is None else sni or None
+        self.sock = c.wrap_socket(self.sock, server_hostname=name)
         self.sock.settimeout(TIMEOUT)
 
     def kill(self):

@@ -1,0 +1,78 @@
+"""S-20: one user, logged in, who uses all that is given.
+MongooseIM #2444, #2445 and others.
+"""
+
+import time
+
+import pytest
+
+from mk import NS, StreamClosed, child, name, text
+
+
+def test_rate_limit_slows_only_the_abuser(make_server, connect):
+    s = make_server({"limits": {"stanza_rate": 100, "stanza_burst": 100}})
+    noisy, other = connect(s.account(), server=s), connect(s.account(), server=s)
+    begun = time.monotonic()
+    n = 300
+    noisy.send("".join("<iq type='get' id='n%d'><ping xmlns='urn:xmpp:ping'/></iq>" % i
+                       for i in range(n)))
+    other.ping()
+    assert time.monotonic() - begun < 1
+    for i in range(n):
+        noisy.expect("iq", id="n%d" % i)
+    assert time.monotonic() - begun > 1, "300 stanzas at 100 a second, the first 100 at once"
+
+
+def test_byte_rate(make_server, connect):
+    s = make_server({"limits": {"byte_rate": "100KB", "byte_burst": "100KB"}})
+    noisy = connect(s.account(), server=s)
+    begun = time.monotonic()
+    for _ in range(10):
+        noisy.message(noisy.jid, "x" * 40000)
+    for _ in range(10):
+        noisy.expect("message", timeout=20)
+    assert time.monotonic() - begun > 1.5, "400 KB at 100 KB a second, the first 100 at once"
+
+
+def test_offline_messages_have_a_limit(make_server, connect):
+    s = make_server({"host_types": {"people": {"plugins": {"offline": {"max_messages": 10}}}}})
+    a = s.account()
+    sender = connect(s.account(), server=s)
+    for i in range(15):
+        sender.message(a.jid, str(i))
+    errors = [e for e in sender.barrier() if e.get("type") == "error"]
+    assert len(errors) == 5
+    assert {name(child(e, "error")[0]) for e in errors} <= {"service-unavailable",
+                                                            "resource-constraint"}
+    c = connect(a, server=s)
+    c.available(wait=False)
+    got = [m for m in c.barrier() if name(m) == "message"]
+    assert [text(m, "body") for m in got] == [str(i) for i in range(10)]
+
+
+def test_roster_has_a_limit(make_server, connect):
+    s = make_server({"host_types": {"people": {"plugins": {"roster": {"max_items": 20}}}}})
+    c = connect(s.account(), server=s)
+    results = [c.iq("set", "<query xmlns='jabber:iq:roster'><item jid='c%d@meerkat.test'/></query>" % i)
+               .get("type") for i in range(25)]
+    assert results == ["result"] * 20 + ["error"] * 5
+    assert len(c.roster()) == 20
+
+
+def test_nothing_is_interned_for_ever(make_server, connect):
+    """Names that never come again leave nothing behind."""
+    s = make_server()
+    c = connect(s.account(), server=s)
+
+    def many(round_):
+        for i in range(2000):
+            n = "%d-%d" % (round_, i)
+            c.send("<message to='u%s@meerkat.test/r%s' type='headline'><x%s xmlns='mk:%s' a%s='1'/>"
+                   "</message>" % (n, n, n, n, n))
+        c.barrier()
+    for i in range(3):
+        many(i)
+    before = s.rss()
+    for i in range(3, 8):
+        many(i)
+    assert s.rss() - before < 3 << 20, s.rss() - before
