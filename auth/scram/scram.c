@@ -212,10 +212,10 @@ static char *put(char *at, struct mk_str s)
 static enum mk_sasl_result challenge(struct mk_sasl *x, struct exchange *e)
 {
 	struct mk_arena *a = mk_sasl_arena(x);
-	char own[8 * 20 / 5 + 2];
+	char own[8 * 24 / 5 + 2];
 	struct mk_str salt = encoded(a, e->keys.salt, e->keys.salt_n), client = e->nonce;
 
-	mk_token(own, sizeof own, 20);
+	mk_token(own, sizeof own, 24);
 	const char *text = mk_arena_printf(a, "%.*s,r=%.*s%s,s=%s,i=%u%s%.*s,", (int)e->bare.n,
 		e->bare.p, (int)client.n, client.p, own, salt.p, (unsigned)e->keys.iterations,
 		e->offer.n != 0 ? ",h=" : "", (int)e->offer.n, e->offer.n != 0 ? e->offer.p : "");

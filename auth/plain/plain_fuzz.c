@@ -1,0 +1,28 @@
+/*
+ * plain_fuzz.c - a message; nobody logs in without the password
+ */
+#include "../fake.h"
+#include "base/assert.h"
+
+mk_plugin_entry_fn mk_plugin_entry_plain;
+
+static struct fake_user users[] = {
+	{ "tim@example.org", "a password that is hard to find", "", 0, 0, true },
+	{ 0 }
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+	struct mk_sasl x;
+
+	if (fake_mech_count == 0)
+		mk_plugin_entry_plain(MK_ABI_MAJOR)->start(NULL);
+	fake_users = users;
+	const struct mk_mech *m = fake_mechs[0];
+	fake_begin(&x, m);
+	enum mk_sasl_result r = fake_step(m, &x, (const char *)p, n);
+	mk_assert(p == NULL ? r == MK_SASL_CONTINUE : r == MK_SASL_FAIL && x.condition != NULL);
+	mk_assert(x.user[0] == '\0');
+	fake_end(&x);
+	return 0;
+}
