@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -87,7 +88,7 @@ void mk_session_close(struct mk_session *s, enum mk_close_reason why, const char
 	note("close");
 }
 
-static unsigned entered;
+static _Atomic unsigned entered;
 static const struct mk_inst *stopping;
 bool mk_inst_enter(struct mk_inst *i)
 {
@@ -104,7 +105,7 @@ static struct source {
 	struct mk_inst inst;
 	struct { char user[32], password[32]; } users[4];
 	bool is_away;
-	unsigned asked;
+	_Atomic unsigned asked;
 	void (*meanwhile)(void);       /* runs while the source is at work      */
 } one, two;
 
@@ -620,6 +621,40 @@ static void test_the_secret_is_kept_over_restarts(void **state)
 	mk_diag_fini(&d);
 }
 
+static void *hammer(void *arg)
+{
+	struct mk_scram_keys k;
+
+	for (int i = 0; i < 300; i++) {
+		mk_account_scram(STORE, romeo, MK_SHA1, &k);
+		if (mk_account_scram_cached(romeo, MK_SHA1, &k) && k.iterations != 10)
+			return arg;
+		log_in(romeo, "night");
+		if (mk_account_plain_cached(romeo, MK_STR("day")))
+			return arg;
+		mk_account_scram(STORE, nobody, MK_SHA1, &k);
+		mk_account_forget(romeo);
+		if (i % 100 == 0)
+			mk_account_forget_all();
+	}
+	return NULL;
+}
+
+/* For ThreadSanitizer, mostly. */
+static void test_the_cache_may_be_used_by_many_threads(void **state)
+{
+	pthread_t t[4];
+	void *bad;
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, hammer, t), 0);
+	for (int i = 0; i < 4; i++) {
+		pthread_join(t[i], &bad);
+		assert_null(bad);
+	}
+}
+
 static void quiet(const char *line, size_t n)
 {
 	(void)line;
@@ -641,6 +676,7 @@ int main(void)
 		TEST(test_a_change_during_a_login_wins),
 		TEST(test_who_does_not_exist_has_lasting_keys),
 		TEST(test_fakes_have_places_of_their_own),
+		TEST(test_the_cache_may_be_used_by_many_threads),
 		TEST(test_hashing_is_bounded),
 		TEST(test_setting_passwords),
 		TEST(test_removal_goes_in_order),
