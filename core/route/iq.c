@@ -29,6 +29,7 @@ struct mk_iq_req {
 	const struct mk_iq *handler;
 	void *data;
 	int (*stored_fn)(struct mk_inst *, struct mk_iq_req *, struct mk_store *);
+	void (*done_fn)(struct mk_inst *, struct mk_iq_req *, int);
 	struct mk_job job;
 	bool job_wanted, in_job, in_handler;
 	uint8_t state;
@@ -104,6 +105,14 @@ void mk_iq_error(struct mk_iq_req *r, uint16_t error, const char *text)
 	error_typed(r, error, text, NULL);
 }
 
+enum mk_verdict mk_iq_job_then(struct mk_iq_req *r,
+	int (*stored_fn)(struct mk_inst *, struct mk_iq_req *, struct mk_store *),
+	void (*done)(struct mk_inst *i, struct mk_iq_req *r, int err))
+{
+	r->done_fn = done;
+	return mk_iq_job(r, stored_fn);
+}
+
 const struct mk_stanza *mk_iq_stanza(const struct mk_iq_req *r) { return r->stanza; }
 const struct mk_elem *mk_iq_payload(const struct mk_iq_req *r) { return r->payload; }
 bool mk_iq_is_set(const struct mk_iq_req *r) { return r->stanza->type == MK_TYPE_SET; }
@@ -123,12 +132,28 @@ static void job_run(struct mk_job *j, void *thread_data)
 	mk_store_job_end(thread_data);
 }
 
+/* The second half of one that is answered already, or will be by the caller. */
+static void done_before(struct mk_iq_req *r, int err)
+{
+	r->in_handler = true;
+	r->done_fn(r->inst, r, err);
+	r->in_handler = false;
+}
+
 static void job_done(struct mk_job *j)
 {
 	struct mk_iq_req *r = MK_CONTAINER(j, struct mk_iq_req, job);
+	struct mk_inst *inst = r->inst;
 
-	mk_inst_leave(r->inst);
 	r->in_job = false;
+	if (r->done_fn != NULL && r->state == REQ_OPEN && r->err >= 0) {
+		r->done_fn(inst, r, 0);        /* answers: r may be gone            */
+		mk_inst_leave(inst);
+		return;
+	}
+	if (r->done_fn != NULL)
+		done_before(r, r->err);
+	mk_inst_leave(inst);
 	if (r->state == REQ_ANSWERED)
 		req_end(r);
 	else if (r->err < 0)
@@ -139,6 +164,12 @@ static void job_done(struct mk_job *j)
 static void submit(struct mk_iq_req *r)
 {
 	if (!mk_inst_enter(r->inst)) {
+		if (r->done_fn != NULL)
+			done_before(r, -MK_ECLOSED);
+		if (r->state == REQ_ANSWERED) {
+			req_end(r);
+			return;
+		}
 		mk_iq_error(r, MK_ERR_SERVICE_UNAVAILABLE, NULL);
 		return;
 	}

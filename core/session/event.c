@@ -55,7 +55,9 @@ static void job_run(struct mk_job *j, void *thread_data)
 	struct mk_event *e = MK_CONTAINER(j, struct mk_event, job);
 	struct mk_store *st = thread_data;
 
-	if (is_filter(e)) {
+	if (e->done_fn != NULL) {
+		((mk_ev_work_fn *)e->job_fn)(e->inst, &e->ev, st, e->data);
+	} else if (is_filter(e)) {
 		e->verdict = ((stored_filter_fn *)e->job_fn)(e->inst, payload(e), st);
 	} else {
 		((stored_notify_fn *)e->job_fn)(e->inst, payload(e), st);
@@ -68,7 +70,12 @@ static void job_done(struct mk_job *j)
 {
 	struct mk_event *e = MK_CONTAINER(j, struct mk_event, job);
 	enum mk_verdict v = e->verdict;
+	mk_ev_done_fn *done = e->done_fn;
 
+	if (done != NULL) {
+		e->done_fn = NULL;
+		v = done(e->inst, &e->ev, e->data);
+	}
 	mk_inst_leave(e->inst);
 	if (is_stanza(e))
 		mk_trace_verdict(e, e->inst, v);
@@ -146,10 +153,14 @@ static void advance(struct mk_event *e)
 			mk_trace_verdict(e, h->inst, v);
 		if (v == MK_WAIT) {
 			mk_any_fn *fn = e->job_fn;
+			mk_ev_done_fn *done = e->done_fn;
 			e->job_fn = NULL;
 			if (fn != NULL && park(e, fn))
 				return;
-			continue;
+			e->done_fn = NULL;
+			v = done != NULL ? done(h->inst, &e->ev, e->data) : MK_NEXT;
+			if (v == MK_WAIT)
+				v = MK_NEXT;
 		}
 		if (v != MK_NEXT) {
 			e->i++;
@@ -190,6 +201,17 @@ enum mk_verdict mk_ev_job(struct mk_ev_stanza *ev, mk_ev_job_fn *fn)
 
 	mk_assert(mk_self != NULL && e->hook != 3 /* stanza_out can't wait */);
 	e->job_fn = (mk_any_fn *)fn;
+	return MK_WAIT;
+}
+
+enum mk_verdict mk_ev_job_then(struct mk_ev_stanza *ev, mk_ev_work_fn *work,
+	mk_ev_done_fn *done, void *data)
+{
+	struct mk_event *e = event_of(ev);
+
+	mk_ev_job(ev, (mk_ev_job_fn *)(mk_any_fn *)work);
+	e->done_fn = done;
+	e->data = data;
 	return MK_WAIT;
 }
 

@@ -120,6 +120,8 @@ struct mk_event {
 	void (*then)(struct mk_event *e, enum mk_verdict v);
 	void *arg;                     /* then's                                */
 	mk_any_fn *job_fn;             /* asked for by mk_ev_job                */
+	mk_ev_done_fn *done_fn;        /* its second half, or NULL              */
+	void *data;                    /* of both halves                        */
 	struct mk_jid *from, *to;      /* refs, where the stanza's might go     */
 	/* while parked */
 	struct mk_entity *entity;      /* held                                  */

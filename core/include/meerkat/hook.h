@@ -133,6 +133,22 @@ typedef enum mk_verdict mk_ev_job_fn(struct mk_inst *i, struct mk_ev_stanza *ev,
                                      struct mk_store *st);
 MK_API enum mk_verdict mk_ev_job(struct mk_ev_stanza *ev, mk_ev_job_fn *fn);
 
+/*
+ * The same in two halves: work on a job thread, then done on the worker, where
+ * sessions and slots can be reached; done's verdict counts (MK_WAIT as
+ * MK_NEXT). The entity is held over both, so what work read is still so in
+ * done, as far as this node writes it in such handlers. data is the handler's;
+ * done runs exactly once, without work if i is stopping. ev->session may have
+ * ended meanwhile (mk_session_is_open), and ev->entity is as it was: use
+ * mk_entity_find for a recipient's. Returns MK_WAIT.
+ */
+typedef void mk_ev_work_fn(struct mk_inst *i, struct mk_ev_stanza *ev,
+                           struct mk_store *st, void *data);
+typedef enum mk_verdict mk_ev_done_fn(struct mk_inst *i, struct mk_ev_stanza *ev,
+                                      void *data);
+MK_API enum mk_verdict mk_ev_job_then(struct mk_ev_stanza *ev, mk_ev_work_fn *work,
+	mk_ev_done_fn *done, void *data);
+
 #define MK_HOOK_FILTER(n, name, ev)                                        \
 	typedef enum mk_verdict mk_##name##_fn(struct mk_inst *, ev *);        \
 	typedef enum mk_verdict mk_##name##_stored_fn(struct mk_inst *, ev *,  \

@@ -40,6 +40,16 @@ MK_API int mk_iq_handle(struct mk_inst *i, const struct mk_iq *iq);
 MK_API enum mk_verdict mk_iq_job(struct mk_iq_req *r,
 	int (*stored_fn)(struct mk_inst *, struct mk_iq_req *, struct mk_store *));
 
+/*
+ * The same in two halves: stored_fn, then done on the worker with what it
+ * returned. done runs exactly once, without stored_fn (err -MK_ECLOSED) if i is
+ * stopping. If err is 0 and r was not answered, it is done's to answer, and
+ * what done sends after that follows the answer.
+ */
+MK_API enum mk_verdict mk_iq_job_then(struct mk_iq_req *r,
+	int (*stored_fn)(struct mk_inst *, struct mk_iq_req *, struct mk_store *),
+	void (*done)(struct mk_inst *i, struct mk_iq_req *r, int err));
+
 MK_API const struct mk_stanza *mk_iq_stanza(const struct mk_iq_req *r);
 MK_API const struct mk_elem *mk_iq_payload(const struct mk_iq_req *r);
 MK_API bool mk_iq_is_set(const struct mk_iq_req *r);
