@@ -32,6 +32,9 @@
 
 struct context {
 	xmlParserCtxtPtr xml;          /* NULL = to be made                     */
+	/* What mk_known said of strings of its dictionary, which stay where they
+	 * are: by address, the last one met in each place. */
+	struct { const xmlChar *z; const char *known; } met[256];
 	char *seed;                    /* the start tag it stands behind, or    */
 	char *xmlns;                   /* the namespace of a standard one; own copies */
 	uint64_t last_used;
@@ -57,13 +60,23 @@ struct mk_parser {
 
 /* ---- callbacks ----------------------------------------------------------------- */
 
-static const char *keep(struct mk_arena *a, const xmlChar *z)
+/* A known name or namespace for z of the dictionary, or NULL. */
+static inline const char *known_of(struct context *c, const xmlChar *z)
 {
-	const char *p = (const char *)z, *known;
-	size_t n = strlen(p);
+	size_t k = ((uintptr_t)z >> 2 ^ (uintptr_t)z >> 10) % (sizeof c->met / sizeof *c->met);
 
-	known = mk_known(p, n);
-	return known != NULL ? known : mk_arena_strndup(a, p, n);
+	if (c->met[k].z != z) {
+		c->met[k].z = z;
+		c->met[k].known = mk_known((const char *)z, strlen((const char *)z));
+	}
+	return c->met[k].known;
+}
+
+static const char *keep(struct context *c, const xmlChar *z)
+{
+	const char *known = known_of(c, z);
+
+	return known != NULL ? known : mk_arena_strdup(c->arena, (const char *)z);
 }
 
 /* Without a DTD and with entities left alone, libxml2 keeps every '&' of a
@@ -86,17 +99,17 @@ static char *copy_value(char *out, const char *p, size_t n)
 	return out;
 }
 
-static const char *keep_ns(struct mk_arena *a, const xmlChar *uri)
+static const char *keep_ns(struct context *c, const xmlChar *uri)
 {
-	const char *p = (const char *)uri, *known;
-	size_t n = strlen(p);
+	const char *known = known_of(c, uri);
+	size_t n;
 	char *out;
 
-	known = mk_known(p, n);
 	if (known != NULL)
 		return known;
-	out = mk_arena_raw(a, n + 1);
-	copy_value(out, p, n);
+	n = strlen((const char *)uri);
+	out = mk_arena_raw(c->arena, n + 1);
+	copy_value(out, (const char *)uri, n);
 	return out;
 }
 
@@ -126,16 +139,16 @@ static void copy_attrs(struct context *c, struct mk_elem *e, int n, const xmlCha
 		a->next = i + 1 < n ? a + 1 : NULL;
 		a->xmlns = NULL;
 		if (prefix == NULL) {
-			a->name = keep(c->arena, v[0]);
+			a->name = keep(c, v[0]);
 		} else if (strcmp(prefix, "xml") == 0) {
 			a->name = strcmp(name, "lang") == 0 ? "xml:lang" :
 				mk_arena_printf(c->arena, "xml:%s", name);
 		} else {
-			a->name = keep(c->arena, v[0]);
+			a->name = keep(c, v[0]);
 			if (v[2] == NULL)
 				c->failed = true;      /* unbound prefix */
 			else
-				a->xmlns = keep_ns(c->arena, v[2]);
+				a->xmlns = keep_ns(c, v[2]);
 		}
 		a->value = text;
 		text = copy_value(text, (const char *)v[3], (size_t)(v[4] - v[3]));
@@ -148,8 +161,8 @@ static void copy_namespaces(struct context *c, int n, const xmlChar **v)
 	c->ns = mk_arena_alloc(c->arena, 2 * (size_t)n * sizeof *c->ns + 1);
 	c->ns_n = n;
 	for (int i = 0; i < n; i++) {
-		c->ns[2 * i] = v[2 * i] != NULL ? keep(c->arena, v[2 * i]) : "";
-		c->ns[2 * i + 1] = v[2 * i + 1] != NULL ? keep_ns(c->arena, v[2 * i + 1]) : "";
+		c->ns[2 * i] = v[2 * i] != NULL ? keep(c, v[2 * i]) : "";
+		c->ns[2 * i + 1] = v[2 * i + 1] != NULL ? keep_ns(c, v[2 * i + 1]) : "";
 	}
 }
 
@@ -174,8 +187,8 @@ static void start_element(void *arg, const xmlChar *name, const xmlChar *prefix,
 		copy_namespaces(c, ns_n, ns);
 	e = mk_arena_raw(c->arena, sizeof *e);
 	*e = (struct mk_elem){ .arena = c->arena, .parent = c->at };
-	e->name = keep(c->arena, name);
-	e->xmlns = uri != NULL ? keep_ns(c->arena, uri) : "";
+	e->name = keep(c, name);
+	e->xmlns = uri != NULL ? keep_ns(c, uri) : "";
 	if (attrs_n > 0)
 		copy_attrs(c, e, attrs_n, attrs);
 	if (c->at != NULL) {
@@ -220,6 +233,20 @@ static void characters(void *arg, const xmlChar *p, int n)
 		mk_buf_add(&c->text, p, (size_t)n);
 }
 
+/* A whole CDATA section. libxml2 leaves its line ends as they came; as there is
+ * no &#13; in one, all of them are line ends (XML 1.0 2.11). */
+static void cdata(void *arg, const xmlChar *p, int n)
+{
+	const xmlChar *end = p + n, *cr;
+
+	while ((cr = memchr(p, '\r', (size_t)(end - p))) != NULL) {
+		characters(arg, p, (int)(cr - p));
+		characters(arg, (const xmlChar *)"\n", 1);
+		p = cr + 1 + (cr + 1 < end && cr[1] == '\n');
+	}
+	characters(arg, p, (int)(end - p));
+}
+
 /* libxml2's messages go nowhere. What it calls an error of namespaces without
  * stopping is one, but not that a namespace is no URI, or a relative one: any
  * name is good enough. */
@@ -240,6 +267,7 @@ static void context_drop(struct context *c)
 	if (c->xml != NULL)
 		xmlFreeParserCtxt(c->xml);
 	c->xml = NULL;
+	memset(c->met, 0, sizeof c->met);
 	c->bytes = 0;
 	c->elements = 0;
 	mk_buf_free(&c->text);
@@ -255,7 +283,7 @@ static void context_make(struct context *c)
 		.startElementNs = start_element,
 		.endElementNs = end_element,
 		.characters = characters,
-		.cdataBlock = characters,
+		.cdataBlock = cdata,
 		/* The same: libxml2 then doesn't ask what is blank. */
 		.ignorableWhitespace = characters,
 		.serror = complaint,
@@ -265,7 +293,9 @@ static void context_make(struct context *c)
 	c->xml = xmlCreatePushParserCtxt(&sax, c, NULL, 0, NULL);
 	if (c->xml == NULL)
 		mk_assert_failed("out of memory", __FILE__, __LINE__);
-	xmlCtxtUseOptions(c->xml, XML_PARSE_NONET);
+	/* OLD10: names as before the fifth edition of XML 1.0, which parsers like
+	 * expat don't know; others would break off at what we let through. */
+	xmlCtxtUseOptions(c->xml, XML_PARSE_NONET | XML_PARSE_OLD10);
 	c->depth = 0;
 	c->at = c->done = NULL;
 	c->failed = false;

@@ -90,6 +90,7 @@ static void test_what_was_read_is_written_the_same(void **state)
 		{ "<a>x\r\ny</a>", "<a>x\ny</a>" },
 		{ "<a><![CDATA[]]></a>", "<a/>" },
 		{ "<a><![CDATA[<b>&amp;]]></a>", "<a>&lt;b&gt;&amp;amp;</a>" },
+		{ "<a><![CDATA[\r1\r\n2\r\r\n\r]]>\r3\r\n</a>", "<a>\n1\n2\n\n\n\n3\n</a>" },
 		{ "<a> <b/> </a>", "<a> <b/> </a>" },
 		{ "<a>x<b/>y<b/>z</a>", "<a>x<b/>y<b/>z</a>" },
 		{ "<a xmlns=''><b/></a>", "<a xmlns=''><b/></a>" },
@@ -140,6 +141,8 @@ static void test_what_is_not_well_formed_is_refused_and_the_next_is_not(void **s
 		"<a xmlns:n='x'><n:b></m:b></a>", "<a>x ]]> y</a>", "<a:b:c/>", "<a b:c:d='e'/>",
 		"<a/><b/>", "<a/> ", " <a/>", "<a/>x", "x", "", "<a>", "<a", "<", "</a>",
 		"</stream:stream>", "<a></a></stream:stream>", "</stream:stream><a/>",
+		/* names of the fifth edition only */
+		"<\xe3\x80\x82/>", "<a \xe2\x88\x80='b'/>", "<\xf0\x90\x80\x80/>",
 		"<\xc2\xa0/>", "<a \xe2\x80\xa8='b'/>", "<a><b></a>",
 	};
 	struct mk_arena *a = mk_arena_new();

@@ -307,6 +307,15 @@ int64_t mk_stanza_time(const struct mk_stanza *s)
 	return s->time_ms;
 }
 
+size_t mk_stanza_bytes(const struct mk_stanza *s)
+{
+	size_t n = 0;
+
+	for (; s != NULL; s = s->original)
+		n += mk_arena_bytes(s->arena);
+	return n;
+}
+
 /* ---- building and editing ------------------------------------------------------------ */
 
 struct mk_elem *mk_stanza_root(struct mk_stanza *s)
