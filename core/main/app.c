@@ -448,7 +448,6 @@ static void set_limits(const struct mk_config *c)
 		l.preauth_total = (int64_t)r.rlim_cur / 5;
 	mk_limits_set(&l);
 	mk_net_limits(l.write_timeout_ms);
-	mk_account_set_hash_rate(l.hash_rate);
 }
 
 /* ---- start ----------------------------------------------------------------------------- */
@@ -896,10 +895,9 @@ int mk_app_reload(bool dry_run, struct mk_diag *d,
 		return r;
 	}
 	struct mk_tls_cert_conf *certs = certificates(c, &cert_n);
-	if (app.tls != NULL)
-		mk_tls_store_reload(app.tls, certs, cert_n, d);
-	else if (cert_n != 0)
-		mk_tls_store_new(certs, cert_n, d, &app.tls);
+	/* A bad certificate is said; the old one, or the others, stay in use. */
+	r = app.tls != NULL ? mk_tls_store_reload(app.tls, certs, cert_n, d)
+	  : cert_n != 0 ? mk_tls_store_new(certs, cert_n, d, &app.tls) : 0;
 	mk_free(certs);
 	mk_log_open(c->log.file, (enum mk_log_format)c->log.format, (enum mk_level)c->log.level);
 	set_limits(c);

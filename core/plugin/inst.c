@@ -328,9 +328,11 @@ static void call_worker_stop(struct mk_worker *w, void *arg)
 {
 	struct worker_call *c = arg;
 	(void)w;
+	/* What ends a slot may stop its timers. */
+	mk_slots_drop(c->i);
 	mk_timers_drop(c->i);
 	mk_iq_drop(c->i);
-	mk_slots_drop(c->i);
+	mk_sessions_drop(c->i);
 	if (c->i->module->plugin->worker_stop != NULL)
 		c->i->module->plugin->worker_stop(c->i);
 }

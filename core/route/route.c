@@ -167,11 +167,34 @@ void mk_send_to(struct mk_stanza *s, const struct mk_jid *to)
 	mk_route(&more, to);
 }
 
+/* XEP-0203: it is late, and who says so is the recipient's server. The copy has
+ * the journal's record by its original. */
+static void delay(struct mk_stanza **sp, const struct mk_jid *to)
+{
+	struct mk_str domain = mk_jid_domain(to);
+	struct mk_stanza *s = *sp;
+	struct mk_elem *d;
+	char stamp[32];
+
+	for (d = mk_elem_first(s->root); d != NULL; d = mk_elem_next(d))
+		if (mk_elem_is(d, "delay", "urn:xmpp:delay") && mk_elem_attr(d, "from") != NULL &&
+		    mk_str_eqz(domain, mk_elem_attr(d, "from")))
+			return;
+	s = mk_stanza_edit(sp);
+	d = mk_elem_add(s->root, "delay", "urn:xmpp:delay");
+	mk_elem_setf(d, "from", "%.*s", (int)domain.n, domain.p);
+	mk_time_format(stamp, s->time_ms);
+	mk_elem_set(d, "stamp", stamp);
+	mk_stanza_seal(s);
+}
+
 void mk_redeliver(struct mk_stanza *s, const struct mk_jid *to)
 {
 	struct mk_parcel *p = mk_parcel_new(MK_PARCEL_REDELIVER);
 
 	p->stanza = mk_stanza_ref(s);
+	if (s->match == MK_M_MESSAGE)
+		delay(&p->stanza, to);
 	p->to = mk_jid_ref(to);
 	mk_parcel_send(p, mk_home_of(to));
 }

@@ -211,8 +211,23 @@ static void lost_then(struct mk_event *e, enum mk_verdict v)
 {
 	struct mk_session *s = e->ses.session;
 
-	if (v != MK_DONE)
+	if (v == MK_DONE)
+		s->keeper = e->h[e->i - 1].inst;
+	else
 		mk_session_close(s, (enum mk_close_reason)e->ses.reason, NULL, NULL);
+}
+
+static bool drop_kept(struct mk_session *s, void *arg)
+{
+	if (s->keeper == arg && s->stream == NULL)
+		mk_session_close(s, MK_CLOSE_LOST, NULL, NULL);
+	return true;
+}
+
+void mk_sessions_drop(struct mk_inst *i)
+{
+	if (mk_tables() != NULL)
+		mk_sessions_each(mk_self, drop_kept, i);
 }
 
 void mk_session_stream_gone(struct mk_session *s, enum mk_close_reason why)
@@ -279,11 +294,18 @@ void mk_session_acks_on(struct mk_session *s)
 		return;
 	s->flags |= MK_SES_ACKS;
 	s->in_count = 0;
+	s->in_skip = s->in_pending;
+	s->in_early = 0;
 	s->acks = mk_alloc(sizeof *s->acks);
 	s->acks->session = s;
 }
 
 uint32_t mk_session_in_count(const struct mk_session *s) { return s->in_count; }
+
+uint32_t mk_session_in_pending(const struct mk_session *s)
+{
+	return s->in_pending - s->in_skip + s->in_early;
+}
 
 uint32_t mk_session_in_durable(const struct mk_session *s)
 {
@@ -334,7 +356,9 @@ void mk_session_want_durable(struct mk_session *s, uint32_t count)
 	}
 	a->want = count;
 	s->flags |= MK_SES_WANT_DURABLE;
-	if (s->flags & MK_SES_WAITING)
+	/* What is not handled yet has no position to wait for: in_then() looks
+	 * again. */
+	if ((s->flags & MK_SES_WAITING) || a->durable_count == s->in_count)
 		return;
 	s->flags |= MK_SES_WAITING;
 	a->wait_pos = a->last_pos;
@@ -380,6 +404,30 @@ static void in_route(struct mk_session *ses, struct mk_stanza **s, const struct 
 		mk_stanza_unref(s);
 }
 
+static void in_handled(struct mk_session *ses)
+{
+	ses->in_pending--;
+	if (ses->in_skip > 0)
+		ses->in_skip--;
+	else
+		ses->in_count++;
+	if (ses->in_pending == 0) {
+		ses->in_count += ses->in_early;
+		ses->in_early = 0;
+	}
+	if (ses->flags & MK_SES_WANT_DURABLE)
+		mk_session_want_durable(ses, ses->acks->want);
+}
+
+/* Counted before those that came earlier, it would acknowledge them. */
+void mk_session_in_answered(struct mk_session *ses)
+{
+	if (ses->in_pending > 0)
+		ses->in_early++;
+	else
+		ses->in_count++;
+}
+
 static void in_then(struct mk_event *e, enum mk_verdict v)
 {
 	struct mk_session *ses = e->ev.session;
@@ -406,7 +454,7 @@ static void in_then(struct mk_event *e, enum mk_verdict v)
 				e->ev.error_text);
 		mk_stanza_unref(&s);
 	}
-	ses->in_count++;
+	in_handled(ses);
 }
 
 void mk_session_in_now(struct mk_session *ses, struct mk_stanza *s)
@@ -427,6 +475,7 @@ bool mk_session_in(struct mk_session *ses, struct mk_stanza *s)
 	/* A handler may end the session, and with it the entity. */
 	mk_session_ref(ses);
 	e->kept++;
+	ses->in_pending++;
 	if (MK_LIKELY(e->held == 0)) {
 		mk_session_in_now(ses, s);
 	} else {

@@ -54,6 +54,10 @@ struct mk_session {
 	uint8_t durability;
 	uint32_t refs;
 	uint32_t in_count;
+	uint32_t in_pending;           /* came in, in_then() has not seen them  */
+	uint32_t in_skip;              /* the first of them: before acks_on     */
+	uint32_t in_early;             /* answered at once, behind those pending */
+	struct mk_inst *keeper;        /* kept it when its stream broke         */
 	struct mk_entity *entity;
 	struct mk_session *next;
 	struct mk_jid *jid;            /* full                                  */
@@ -102,6 +106,10 @@ void mk_session_deliver(struct mk_session *s, struct mk_stanza *st, const struct
  * set; to may be NULL. Tells whether to go on reading (false: the entity's
  * queue is full; mk_transport resumes are the stream's own polling). */
 bool mk_session_in(struct mk_session *ses, struct mk_stanza *s);
+/* One that the stream has answered itself counts as handled, in its turn. */
+void mk_session_in_answered(struct mk_session *ses);
+/* Ends the sessions of this worker that i kept and that have no stream. */
+void mk_sessions_drop(struct mk_inst *i);
 /* The same for one that waited in the queue. */
 void mk_session_in_now(struct mk_session *ses, struct mk_stanza *s);
 

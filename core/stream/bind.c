@@ -167,7 +167,9 @@ static void say_success(struct mk_stream *st)
 	mk_sasl_drop(st);
 	if (st->session == NULL)
 		st->phase = MK_PHASE_AUTHED;
-	mk_stream_send_features(st);
+	/* A resumed stream goes on at once (XEP-0198 9.2). */
+	if (!(st->flags & MK_ST_RESUMED))
+		mk_stream_send_features(st);
 	mk_stream_after_handler(st);
 	mk_stream_unblock(st);
 }
@@ -229,25 +231,52 @@ static struct mk_str resource_of(struct mk_stream *st, const struct mk_elem *bin
 	return mk_strz(mk_arena_printf(a, "%.*s/%.10s", (int)tag.n, tag.p, unique));
 }
 
-void mk_sasl2_finish(struct mk_stream *st)
+/* The inline requests are answered: Bind 2, if there is nothing bound yet. */
+static void bind_and_succeed(struct mk_stream *st)
 {
-	const struct mk_elem *bind, *agent;
-	const char *id;
+	const struct mk_elem *bind = mk_elem_child(st->sasl2, "bind", MK_NS_BIND2);
 
-	mk_stream_block(st);
-	st->success = mk_elem_new(mk_sasl_arena(st->sasl), "success", MK_NS_SASL2);
-	agent = mk_elem_child(st->sasl2, "user-agent", MK_NS_SASL2);
-	id = agent != NULL ? mk_elem_attr(agent, "id") : NULL;
-	if (id != NULL && strlen(id) <= 64)
-		st->user_agent = mk_strdup(id);
-	run_inlines(st, MK_INLINE_SASL2, st->sasl2, st->success);
-	if (st->phase == MK_PHASE_CLOSED)
-		return;
-	bind = mk_elem_child(st->sasl2, "bind", MK_NS_BIND2);
 	if (st->session == NULL && bind != NULL) {
 		mk_session_bind(st, &mk_stream_transport, st->jid, resource_of(st, bind), bound2);
 		return;
 	}
 	add_identity(st, st->session != NULL ? st->session->jid : st->jid);
 	say_success(st);
+}
+
+void mk_inline_wait(struct mk_stream *st)
+{
+	mk_assert(st->success != NULL && st->session != NULL);
+	st->inline_waits++;
+}
+
+void mk_inline_ready(struct mk_stream *st)
+{
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	mk_assert(st->inline_waits > 0 && st->phase != MK_PHASE_CLOSED);
+	if (--st->inline_waits > 0)
+		return;
+	st->busy++;
+	bind_and_succeed(st);
+	mk_stream_leave(st);
+}
+
+void mk_sasl2_finish(struct mk_stream *st)
+{
+	const struct mk_elem *agent;
+	const char *id;
+
+	st->busy++;
+	mk_stream_block(st);
+	st->success = mk_elem_new(mk_sasl_arena(st->sasl), "success", MK_NS_SASL2);
+	agent = mk_elem_child(st->sasl2, "user-agent", MK_NS_SASL2);
+	id = agent != NULL ? mk_elem_attr(agent, "id") : NULL;
+	if (id != NULL && strlen(id) <= 64)
+		st->user_agent = mk_strdup(id);
+	/* Held until all of them ran, even if one that waits is ready in between. */
+	st->inline_waits = 1;
+	run_inlines(st, MK_INLINE_SASL2, st->sasl2, st->success);
+	if (st->phase != MK_PHASE_CLOSED)
+		mk_inline_ready(st);
+	mk_stream_leave(st);
 }

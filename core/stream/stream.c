@@ -264,7 +264,7 @@ static void shut(struct mk_stream *st, enum mk_close_reason why)
 }
 
 static void send_error(struct mk_stream *st, const char *condition, const char *text,
-	const char *content)
+	const char *content, const struct mk_elem *detail)
 {
 	struct mk_buf *b = &mk_self->scratch;
 
@@ -281,6 +281,8 @@ static void send_error(struct mk_stream *st, const char *condition, const char *
 	MK_BUF_LIT(b, "</");
 	mk_buf_addz(b, condition);
 	mk_buf_addc(b, '>');
+	if (detail != NULL)
+		mk_elem_render(b, detail, MK_NS_CLIENT);
 	if (text != NULL) {
 		MK_BUF_LIT(b, "<text xml:lang='en' xmlns='" MK_NS_STREAMS "'>");
 		mk_escape_text(b, text, strlen(text));
@@ -293,8 +295,14 @@ static void send_error(struct mk_stream *st, const char *condition, const char *
 
 void mk_stream_fail(struct mk_stream *st, const char *condition, const char *text)
 {
+	mk_stream_fail_with(st, condition, NULL, text);
+}
+
+void mk_stream_fail_with(struct mk_stream *st, const char *condition,
+	const struct mk_elem *detail, const char *text)
+{
 	MK_CHECK(st, MK_STREAM_MAGIC);
-	send_error(st, condition, text, NULL);
+	send_error(st, condition, text, NULL, detail);
 	if (mk_log_enabled(MK_INFO) && st->phase != MK_PHASE_CLOSED)
 		mk_log(NULL, MK_INFO, "stream error", "condition=%s text=%s remote=%s user=%s",
 			condition, text != NULL ? text : "", mk_stream_remote(st),
@@ -304,7 +312,7 @@ void mk_stream_fail(struct mk_stream *st, const char *condition, const char *tex
 
 void mk_stream_redirect(struct mk_stream *st, const char *host)
 {
-	send_error(st, "see-other-host", NULL, host);
+	send_error(st, "see-other-host", NULL, host, NULL);
 	shut(st, MK_CLOSE_LOST);
 }
 
@@ -314,7 +322,7 @@ static void transport_close(struct mk_stream *st, const char *condition, const c
 	if (st->session != NULL)
 		mk_session_unref(&st->session);
 	if (condition != NULL)
-		send_error(st, condition, text, NULL);
+		send_error(st, condition, text, NULL, NULL);
 	else if (st->phase != MK_PHASE_CLOSED)
 		mk_stream_writez(st, "</stream:stream>");
 	shut(st, MK_CLOSE_KICKED);
@@ -397,6 +405,7 @@ int mk_stream_attach(struct mk_stream *st, struct mk_session *s)
 		transport_close(old, "conflict", NULL);
 	}
 	s->stream = st;
+	s->keeper = NULL;
 	mk_stream_bound(st, s);
 	st->flags |= MK_ST_RESUMED;
 	return 0;
@@ -422,6 +431,17 @@ void mk_stream_after_handler(struct mk_stream *st)
 /* ---- elements ----------------------------------------------------------------------------- */
 
 static char *keep(const char *z) { return z != NULL && *z != '\0' ? mk_strdup(z) : NULL; }
+
+/* "1.0", or what comes after it: the lower of both counts (RFC 6120 4.7.5). */
+static bool version_is_known(const char *v)
+{
+	const char *dot = v != NULL ? strchr(v, '.') : NULL;
+	int64_t major, minor;
+
+	return dot != NULL &&
+	       mk_parse_int((struct mk_str){ v, (size_t)(dot - v) }, 1, 999999, &major) == 0 &&
+	       mk_parse_int(mk_strz(dot + 1), 0, 999999, &minor) == 0;
+}
 
 static void on_header(struct mk_stream *st, const char *p, size_t n)
 {
@@ -449,12 +469,7 @@ static void on_header(struct mk_stream *st, const char *p, size_t n)
 		mk_stream_fail(st, "invalid-namespace", NULL);
 		return;
 	}
-	if (strcmp(h.prefix, "stream") != 0) {
-		mk_stream_fail(st, "bad-namespace-prefix", NULL);
-		return;
-	}
-	/* "1.0" and what later minors or majors would say (RFC 6120 4.7.5). */
-	if (h.version == NULL || h.version[0] < '1' || h.version[0] > '9') {
+	if (!version_is_known(h.version)) {
 		mk_stream_fail(st, "unsupported-version", NULL);
 		return;
 	}
@@ -501,13 +516,15 @@ static void on_starttls(struct mk_stream *st)
 /* Everything of the clear stream is forgotten (RFC 6120 5.4.3.3, S-04). */
 static void begin_tls(struct mk_stream *st)
 {
+	const char *domain = st->domain != NULL ? mk_jid_full(st->domain->jid) : NULL;
+
 	mk_free(st->from);
 	mk_free(st->lang);
 	mk_free(st->seed);
 	st->from = st->lang = st->seed = NULL;
 	st->flags &= (uint16_t)~MK_ST_HEADER_SENT;
 	mk_scan_init(&st->scan, false);
-	if (mk_conn_start_tls(&st->conn, st->c2s->tls) < 0)
+	if (mk_conn_start_tls_for(&st->conn, st->c2s->tls, domain) < 0)
 		shut(st, MK_CLOSE_LOST);
 }
 
@@ -627,7 +644,7 @@ static void on_stanza(struct mk_stream *st, struct mk_stanza *s)
 	if (to_text != NULL) {
 		if (mk_jid_parsez(to_text, &to) < 0) {
 			struct mk_stanza *e = mk_stanza_error(s, MK_ERR_JID_MALFORMED, NULL);
-			st->session->in_count++;
+			mk_session_in_answered(st->session);
 			if (e != NULL) {
 				mk_session_deliver(st->session, e, NULL);
 				mk_stanza_unref(&e);
@@ -641,7 +658,7 @@ static void on_stanza(struct mk_stream *st, struct mk_stanza *s)
 	/* RFC 6120 8.2.3: type is required and one of four. */
 	if (s->kind == MK_IQ && s->type == MK_TYPE_NONE) {
 		struct mk_stanza *e = mk_stanza_error(s, MK_ERR_BAD_REQUEST, NULL);
-		st->session->in_count++;
+		mk_session_in_answered(st->session);
 		if (e != NULL) {
 			mk_session_deliver(st->session, e, NULL);
 			mk_stanza_unref(&e);
@@ -650,7 +667,7 @@ static void on_stanza(struct mk_stream *st, struct mk_stanza *s)
 		return;
 	}
 	if (s->kind == MK_IQ && mk_session_iq(st->session, s)) {
-		st->session->in_count++;
+		mk_session_in_answered(st->session);
 		mk_stanza_unref(&s);
 		return;
 	}
@@ -696,8 +713,20 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 	}
 }
 
-static void on_end(struct mk_stream *st)
+/* p: "</" ... ">" */
+static void on_end(struct mk_stream *st, const char *p, size_t n)
 {
+	const char *name = p + 2, *end = p + n - 1, *colon;
+
+	while (end > name && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\n' || end[-1] == '\r'))
+		end--;
+	colon = memchr(name, ':', (size_t)(end - name));
+	if (colon != NULL)
+		name = colon + 1;
+	if (end - name != 6 || memcmp(name, "stream", 6) != 0) {
+		mk_stream_fail(st, "not-well-formed", NULL);
+		return;
+	}
 	st->flags |= MK_ST_PEER_CLOSED;
 	if (st->phase != MK_PHASE_CLOSED && (st->flags & MK_ST_HEADER_SENT))
 		mk_stream_writez(st, "</stream:stream>");
@@ -730,6 +759,7 @@ static size_t handle(struct mk_stream *st, const char *p, size_t n, size_t pos, 
 {
 	size_t start = 0;
 
+	st->flags |= MK_ST_HANDLING;
 	while (pos < n && !stopped(st)) {
 		struct mk_scan_limits lim;
 		size_t used = 0;
@@ -739,6 +769,7 @@ static size_t handle(struct mk_stream *st, const char *p, size_t n, size_t pos, 
 		switch (r) {
 		case MK_SCAN_MORE:
 			*scanned = pos - start;
+			st->flags &= (uint16_t)~MK_ST_HANDLING;
 			return n - start;
 		case MK_SCAN_SPACE:
 			break;
@@ -753,11 +784,12 @@ static size_t handle(struct mk_stream *st, const char *p, size_t n, size_t pos, 
 					shut(st, MK_CLOSE_LOST);
 				else
 					begin_tls(st);
+				st->flags &= (uint16_t)~MK_ST_HANDLING;
 				return 0;
 			}
 			break;
 		case MK_SCAN_END:
-			on_end(st);
+			on_end(st, p + start, pos - start);
 			break;
 		case MK_SCAN_RESTRICTED:
 			mk_stream_fail(st, "restricted-xml", NULL);
@@ -775,6 +807,7 @@ static size_t handle(struct mk_stream *st, const char *p, size_t n, size_t pos, 
 		start = pos;
 	}
 	*scanned = 0;
+	st->flags &= (uint16_t)~MK_ST_HANDLING;
 	return st->phase == MK_PHASE_CLOSED ? 0 : n - start;
 }
 
@@ -838,6 +871,11 @@ void mk_stream_unblock(struct mk_stream *st)
 	if (!(st->flags & MK_ST_BLOCKED) || st->phase == MK_PHASE_CLOSED)
 		return;
 	st->flags &= (uint16_t)~MK_ST_BLOCKED;
+	if (st->flags & MK_ST_HANDLING) {
+		/* Blocked and unblocked within one element: the loop goes on. */
+		mk_conn_resume(&st->conn);
+		return;
+	}
 	st->busy++;
 	if (st->partial != NULL) {
 		left = handle(st, st->partial->p, st->partial->n, st->scanned, &scanned);
@@ -930,8 +968,10 @@ static bool close_session(struct mk_session *s, void *arg)
 	struct mk_stream *st = s->stream;
 
 	if (st != NULL) {
-		send_error(st, arg, NULL, NULL);
+		send_error(st, arg, NULL, NULL, NULL);
 		shut(st, MK_CLOSE_SHUTDOWN);
+	} else {
+		mk_session_close(s, MK_CLOSE_SHUTDOWN, NULL, NULL);
 	}
 	return true;
 }

@@ -55,7 +55,7 @@ enum mk_stream_flag {
 	MK_ST_RESUMED = 1 << 4,        /* session_resumed is due                */
 	MK_ST_SASL2 = 1 << 5,          /* authenticated by SASL2                */
 	MK_ST_PEER_CLOSED = 1 << 6,    /* said </stream:stream>                 */
-	MK_ST_SECURE = 1 << 7,         /* STARTTLS done: a restart follows      */
+	MK_ST_HANDLING = 1 << 7,       /* handle() is on the stack              */
 };
 
 struct mk_stream {
@@ -82,6 +82,7 @@ struct mk_stream {
 	void (*arrived)(struct mk_stream *st); /* at home, after a move         */
 	struct mk_stanza *bind_request;/* while a bind waits                    */
 	struct mk_elem *success;       /* SASL2's, in sasl's arena, likewise    */
+	uint8_t inline_waits;          /* and by mk_inline_wait                 */
 };
 
 extern const struct mk_transport_ops mk_stream_transport;

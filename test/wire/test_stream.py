@@ -61,11 +61,14 @@ def test_prologs_that_are_fine(connect, prolog):
     opened_with(connect, prolog=prolog)
 
 
-def test_byte_order_mark_is_no_harm(connect):
-    # UTF-8's is allowed by XML 1.0; RFC 6120 11.6 asks to ignore it.
+def test_byte_order_mark_is_text(connect):
+    """RFC 6120 11.6: U+FEFF is a no-break space, also at the beginning, where
+    XML has no place for text."""
     c = connect().connect()
     c.send(b"\xef\xbb\xbf" + c.stream_header().encode())
-    c.opened()
+    with pytest.raises(StreamError) as e:
+        c.recv(timeout=3)
+    assert e.value.condition == "not-well-formed"
 
 
 def test_other_prefix_for_the_stream_namespace(connect):

@@ -89,6 +89,9 @@ MK_API void mk_stream_write(struct mk_stream *st, const struct mk_elem *e);
 /* Closes with a stream error (RFC 6120 4.9.3): "policy-violation" ... */
 MK_API void mk_stream_fail(struct mk_stream *st, const char *condition,
 	const char *text);
+/* The same with an application-specific condition (RFC 6120 4.9.4), borrowed. */
+MK_API void mk_stream_fail_with(struct mk_stream *st, const char *condition,
+	const struct mk_elem *detail, const char *text);
 /* Closes with <see-other-host/> (RFC 6120 4.9.3.19): "host" or "host:port". */
 MK_API void mk_stream_redirect(struct mk_stream *st, const char *host);
 
@@ -125,6 +128,14 @@ struct mk_inline_request {
 	           const struct mk_elem *request, struct mk_elem *reply);
 };
 MK_API int mk_inline_handle(struct mk_inst *i, const struct mk_inline_request *r);
+/*
+ * For fn of a SASL2 request that has attached st to a session: <success/>
+ * waits, and with it all input, until mk_inline_ready (once per wait, from the
+ * same worker); reply stays valid so long. If st goes first, session_lost tells:
+ * reply is gone then, and mk_inline_ready must not be called.
+ */
+MK_API void mk_inline_wait(struct mk_stream *st);
+MK_API void mk_inline_ready(struct mk_stream *st);
 
 /* ---- what XEP-0198 stands on --------------------------------------------------- */
 
@@ -137,8 +148,11 @@ MK_API void mk_session_acks_on(struct mk_session *s);
  * durable as their durability mode demands: that one may be acknowledged. */
 MK_API uint32_t mk_session_in_count(const struct mk_session *s);
 MK_API uint32_t mk_session_in_durable(const struct mk_session *s);
+/* Stanzas that came in since then and are not handled yet: they wait for a
+ * job, or for those before them. in_count grows by that many. */
+MK_API uint32_t mk_session_in_pending(const struct mk_session *s);
 /* Fires the session_durable hook once, as soon as in_durable >= count (at
- * once, if it is). */
+ * once, if it is). One count is wanted at a time, the latest. */
 MK_API void mk_session_want_durable(struct mk_session *s, uint32_t count);
 /*
  * Puts a storable stanza that has no journal record yet into the journal, for
@@ -154,7 +168,9 @@ MK_API void mk_stanza_keep(struct mk_stanza *s);
  */
 MK_API int mk_stream_attach(struct mk_stream *st, struct mk_session *s);
 /* Gives a stanza that a session was to get back to routing, as if that
- * session had not been there (XEP-0198 5, RFC 6121 8.5.3.2). Borrows s. */
+ * session had not been there (XEP-0198 5, RFC 6121 8.5.3.2). A message gets a
+ * <delay/> of the recipient's domain with its time (XEP-0203), unless it has
+ * one. Borrows s. */
 MK_API void mk_redeliver(struct mk_stanza *s, const struct mk_jid *to);
 
 MK_END_DECLS

@@ -39,6 +39,8 @@ MK_API struct mk_stanza *mk_stanza_ref(const struct mk_stanza *s);
 MK_API void mk_stanza_unref(struct mk_stanza **s);
 /* Wall time (ms) at which it came in or was made. */
 MK_API int64_t mk_stanza_time(const struct mk_stanza *s);
+/* Memory it holds; what it shares with others is counted in full. */
+MK_API size_t mk_stanza_bytes(const struct mk_stanza *s);
 /* What the core stores as a message if nobody takes it: a body, a receipt,
  * a marker, <store/>, encrypted payload ...; never errors, never with
  * <no-store/> (XEP-0160, XEP-0334, reliability.md D1). */
