@@ -87,3 +87,11 @@ def healthy(pair):
     for x, y in ((a, b), (b, a)):
         x.message(y.jid, "still here")
         assert mk.text(y.until(lambda e: mk.name(e) == "message"), "body") == "still here"
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Short names, in ASCII, for the texts that tests are made of."""
+    if isinstance(val, (str, bytes)):
+        text = ascii(val)[1:-1] if isinstance(val, str) else ascii(val)[2:-1]
+        return text if len(text) <= 48 else text[:40] + "...%d" % len(val)
+    return None
