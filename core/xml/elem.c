@@ -242,53 +242,64 @@ void mk_elem_setf(struct mk_elem *e, const char *name, const char *fmt, ...)
 	mk_buf_free(&b);
 }
 
-/* a followed by b. */
-static const char *join(struct mk_arena *arena, const char *a, size_t a_n, const char *b, size_t b_n)
-{
-	char *p = mk_arena_raw(arena, a_n + b_n + 1);
-
-	memcpy(p, a, a_n);
-	memcpy(p + a_n, b, b_n);
-	p[a_n + b_n] = '\0';
-	return p;
-}
-
 void mk_elem_text_put(struct mk_elem *e, const char *p, size_t n)
 {
-	struct mk_str before = mk_elem_text(e);
-	struct mk_elem *t = e->last;
+	struct mk_elem *t = mk_arena_alloc(e->arena, sizeof *t);
 
-	if (n == 0)
+	mk_assert(n < UINT32_MAX);
+	t->arena = e->arena;
+	t->text = p;
+	t->text_n = (uint32_t)n;
+	append(e, t);
+}
+
+void mk_elem_text_join(struct mk_elem *e)
+{
+	const struct mk_elem *c;
+	size_t n = 0, k = 0, nodes = 0;
+	char *all;
+
+	for (c = e->first; c != NULL; c = c->next) {
+		nodes += c->name == NULL;
+		n += c->name == NULL ? c->text_n : 0;
+	}
+	e->text = NULL;
+	e->text_n = 0;
+	if (nodes < 2)
 		return;
-	mk_assert((uint64_t)before.n + n < UINT32_MAX);
-	if (t != NULL && t->name == NULL) {
-		t->text = join(e->arena, t->text, t->text_n, p, n);
-		t->text_n += (uint32_t)n;
-	} else {
-		t = mk_arena_alloc(e->arena, sizeof *t);
-		t->arena = e->arena;
-		t->text = p;
-		t->text_n = (uint32_t)n;
-		append(e, t);
-		if (before.n == 0)
-			return;
+	mk_assert(n < UINT32_MAX);
+	all = mk_arena_raw(e->arena, n + 1);
+	for (c = e->first; c != NULL; c = c->next) {
+		if (c->name == NULL) {
+			memcpy(all + k, c->text, c->text_n);
+			k += c->text_n;
+		}
 	}
-	/* More than one node, or one that was joined: what all of it says. */
-	if (e->text != NULL || t->text_n != before.n + n) {
-		e->text = join(e->arena, before.p, before.n, p, n);
-		e->text_n = (uint32_t)(before.n + n);
-	}
+	all[k] = '\0';
+	e->text = all;
+	e->text_n = (uint32_t)k;
 }
 
 void mk_elem_text_add(struct mk_elem *e, struct mk_str text)
 {
+	struct mk_elem *t = e->last;
 	const char *p;
 	uint32_t n;
 
 	if (text.n == 0)
 		return;
 	p = keep_chars(e->arena, text.p, text.n, &n);
-	mk_elem_text_put(e, p, n);
+	if (t != NULL && t->name == NULL) {
+		char *both = mk_arena_raw(e->arena, (size_t)t->text_n + n + 1);
+		mk_assert((uint64_t)t->text_n + n < UINT32_MAX);
+		memcpy(both, t->text, t->text_n);
+		memcpy(both + t->text_n, p, (size_t)n + 1);
+		t->text = both;
+		t->text_n += n;
+	} else {
+		mk_elem_text_put(e, p, n);
+	}
+	mk_elem_text_join(e);
 }
 
 void mk_elem_adopt(struct mk_elem *e, struct mk_elem *child)

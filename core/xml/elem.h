@@ -42,8 +42,11 @@ bool mk_ns_is_reserved(const char *xmlns);
 /* As mk_elem_set; without copy, value (Chars, NUL-terminated) is borrowed for
  * as long as e lives. */
 void mk_elem_set_n(struct mk_elem *e, const char *name, const char *value, size_t n, bool copy);
-/* As mk_elem_text_add, with Chars that live as long as e, NUL-terminated. */
+/* A text node as the new last child, with Chars that live as long as e,
+ * NUL-terminated. After the last one, if there is more than one,
+ * mk_elem_text_join makes of them what mk_elem_text gives. */
 void mk_elem_text_put(struct mk_elem *e, const char *p, size_t n);
+void mk_elem_text_join(struct mk_elem *e);
 /* A copy of e and of its children's nodes in a; what is below them, and all
  * strings, are shared and must outlive it. */
 struct mk_elem *mk_elem_copy_top(struct mk_arena *a, const struct mk_elem *e);

@@ -99,6 +99,9 @@ static char *copy_value(char *out, const char *p, size_t n)
 	return out;
 }
 
+/* One prefix may stand for its namespace in every element, and each of them
+ * gets a copy here and a declaration when it is written: a long one would
+ * become very many bytes (S-10). */
 static const char *keep_ns(struct context *c, const xmlChar *uri)
 {
 	const char *known = known_of(c, uri);
@@ -108,6 +111,10 @@ static const char *keep_ns(struct context *c, const xmlChar *uri)
 	if (known != NULL)
 		return known;
 	n = strlen((const char *)uri);
+	if (n > MK_NS_MAX) {
+		c->failed = true;
+		n = 0;
+	}
 	out = mk_arena_raw(c->arena, n + 1);
 	copy_value(out, (const char *)uri, n);
 	return out;
@@ -118,6 +125,8 @@ static void flush_text(struct context *c)
 	if (c->text.n == 0)
 		return;
 	mk_elem_text_put(c->at, mk_arena_strndup(c->arena, c->text.p, c->text.n), c->text.n);
+	/* How many there are, until the element ends. */
+	c->at->text_n++;
 	mk_buf_clear(&c->text);
 }
 
@@ -216,6 +225,10 @@ static void end_element(void *arg, const xmlChar *name, const xmlChar *prefix, c
 		return;
 	}
 	flush_text(c);
+	if (c->at->text_n > 1)
+		mk_elem_text_join(c->at);
+	else
+		c->at->text_n = 0;
 	if (c->at->parent == NULL)
 		c->done = c->at;
 	c->at = c->at->parent;

@@ -12,6 +12,8 @@
 
 #include "xml/elem.h"
 
+#define MK_NS_MAX 256          /* bytes of a namespace; longer ones are refused */
+
 struct mk_parser;
 struct mk_parser *mk_parser_new(void);
 void mk_parser_free(struct mk_parser **p);
@@ -36,7 +38,8 @@ void mk_parse_thread_end(void);
  * Parses one whole element that the scanner let through. xmlns: the stream's
  * default namespace ("jabber:client"); seed: as above, or NULL.
  * The tree is of a. -MK_EXML: not-well-formed (unbound prefix, duplicate
- * attribute, tags that don't match ...).
+ * attribute, tags that don't match ...), or a name or namespace that could not
+ * be written for others (README.md).
  */
 int mk_parse_elem(struct mk_parser *p, const char *xmlns, const char *seed,
 	struct mk_arena *a, const char *bytes, size_t n, struct mk_elem **out);

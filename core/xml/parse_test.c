@@ -98,7 +98,9 @@ static void test_what_was_read_is_written_the_same(void **state)
 			"<a xmlns='n'><b><c xmlns='jabber:client'/></b></a>" },
 		{ "<n:a xmlns:n='n'><n:b/><c/></n:a>", "<a xmlns='n'><b/><c xmlns='jabber:client'/></a>" },
 		{ "<a xmlns:n='n&amp;m' n:b='c' d='e' n:f='g'/>",
-			"<a xmlns:a0='n&amp;m' a0:b='c' d='e' xmlns:a1='n&amp;m' a1:f='g'/>" },
+			"<a xmlns:a0='n&amp;m' a0:b='c' d='e' a0:f='g'/>" },
+		{ "<a b='1' xmlns:n='x' xmlns:m='y' n:b='2' m:b='3' n:c='4' m:d='5'/>",
+			"<a b='1' xmlns:a1='x' a1:b='2' xmlns:a2='y' a2:b='3' a1:c='4' a2:d='5'/>" },
 		{ "<a xmlns='x&amp;&lt;&apos;y'/>", "<a xmlns='x&amp;&lt;&apos;y'/>" },
 		{ "<a xmlns='not a URI {'/>", "<a xmlns='not a URI {'/>" },
 		{ "<a xml:lang='en' xml:space='preserve'/>", "<a xml:lang='en' xml:space='preserve'/>" },
@@ -202,6 +204,46 @@ static void test_deep_and_wide_trees_are_read_copied_and_written(void **state)
 	assert_int_equal(w.n, b.n);
 	assert_memory_equal(w.p, b.p, b.n);
 	mk_buf_free(&w);
+	mk_buf_free(&b);
+	mk_arena_free(&a);
+}
+
+/* S-10: what a stanza takes in memory and becomes on the wire is bounded by
+ * its own size, whatever it is made of. */
+static void test_small_stanzas_stay_small(void **state)
+{
+	struct mk_arena *a = mk_arena_new();
+	struct mk_buf b = { NULL, 0, 0 }, ns = { NULL, 0, 0 };
+	struct mk_elem *e;
+
+	(void)state;
+	/* Text between very many elements is joined once. */
+	mk_buf_addz(&b, "<a>");
+	for (int i = 0; i < 4000; i++)
+		mk_buf_addz(&b, "<b/>0123456789012345678901234567890123456789");
+	mk_buf_addz(&b, "</a>");
+	e = parse_with(NULL, a, mk_buf_z(&b));
+	assert_non_null(e);
+	assert_int_equal(mk_elem_text(e).n, 160000);
+	assert_true(mk_arena_bytes(a) < 2000000);
+	/* A namespace is as long as 256 bytes, no longer. */
+	for (int i = 0; i < 256; i++)
+		mk_buf_addc(&ns, 'n');
+	for (int i = 0; i < 2; i++) {
+		static const char *const around[][2] = { { "<x xmlns='", "'/>" },
+			{ "<n:x xmlns:n='", "'/>" }, { "<x xmlns:n='", "' n:y='z'/>" },
+			{ "<y><x xmlns='", "'/></y>" } };
+		for (int k = 0; k < 4; k++) {
+			mk_buf_clear(&b);
+			mk_buf_addz(&b, around[k][0]);
+			mk_buf_add(&b, ns.p, ns.n);
+			mk_buf_addz(&b, around[k][1]);
+			e = parse_with(NULL, a, mk_buf_z(&b));
+			assert_true((e != NULL) == (i == 0));
+		}
+		mk_buf_addc(&ns, 'n');
+	}
+	mk_buf_free(&ns);
 	mk_buf_free(&b);
 	mk_arena_free(&a);
 }
@@ -366,6 +408,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_not_well_formed_is_refused_and_the_next_is_not),
 		cmocka_unit_test(test_an_element_is_complete_when_its_last_byte_is_there),
 		cmocka_unit_test(test_deep_and_wide_trees_are_read_copied_and_written),
+		cmocka_unit_test(test_small_stanzas_stay_small),
 		cmocka_unit_test(test_a_parser_does_not_grow_with_names),
 		cmocka_unit_test(test_each_stream_has_its_own_prefixes),
 		cmocka_unit_test(test_headers_say_what_they_say),

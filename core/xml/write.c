@@ -96,27 +96,36 @@ static void write_attr(struct mk_buf *b, const char *name, const char *value, si
 	mk_buf_addc(b, '\'');
 }
 
+/* An attribute in a namespace gets a prefix of this element's own, which those
+ * behind it share. */
+static void write_prefixed(struct mk_buf *b, const struct mk_elem *e, const struct mk_attr *a)
+{
+	const struct mk_attr *first;
+	char name[24];
+	unsigned k = 0;
+
+	for (first = e->attrs; first != a; first = first->next, k++)
+		if (first->xmlns != NULL && mk_streq(first->xmlns, a->xmlns))
+			break;
+	snprintf(name, sizeof name, "xmlns:a%u", k);
+	if (first == a)
+		write_attr(b, name, a->xmlns, strlen(a->xmlns));
+	mk_buf_addc(b, ' ');
+	mk_buf_addz(b, name + sizeof "xmlns:" - 1);
+	mk_buf_addc(b, ':');
+	mk_buf_addz(b, a->name);
+	MK_BUF_LIT(b, "='");
+	mk_escape_attr(b, a->value, a->value_n);
+	mk_buf_addc(b, '\'');
+}
+
 static void write_attrs(struct mk_buf *b, const struct mk_elem *e, const char *skip)
 {
-	unsigned prefix = 0;
-
 	for (const struct mk_attr *a = e->attrs; a != NULL; a = a->next) {
-		if (a->xmlns == NULL) {
-			if (skip == NULL || !mk_streq(a->name, skip))
-				write_attr(b, a->name, a->value, a->value_n);
-			continue;
-		}
-		/* A prefix of its own for each: rare enough. */
-		char decl[24];
-		snprintf(decl, sizeof decl, "xmlns:a%u", prefix++);
-		write_attr(b, decl, a->xmlns, strlen(a->xmlns));
-		mk_buf_addc(b, ' ');
-		mk_buf_addz(b, decl + sizeof "xmlns:" - 1);
-		mk_buf_addc(b, ':');
-		mk_buf_addz(b, a->name);
-		MK_BUF_LIT(b, "='");
-		mk_escape_attr(b, a->value, a->value_n);
-		mk_buf_addc(b, '\'');
+		if (a->xmlns != NULL)
+			write_prefixed(b, e, a);
+		else if (skip == NULL || !mk_streq(a->name, skip))
+			write_attr(b, a->name, a->value, a->value_n);
 	}
 }
 
