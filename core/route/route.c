@@ -199,6 +199,13 @@ void mk_redeliver(struct mk_stanza *s, const struct mk_jid *to)
 	mk_parcel_send(p, mk_home_of(to));
 }
 
+bool mk_ev_is_redelivery(const struct mk_ev_stanza *ev)
+{
+	const struct mk_event *e = MK_CONTAINER(ev, const struct mk_event, ev);
+
+	return e->hook == 2 && ((const struct mk_parcel *)e->arg)->kind == MK_PARCEL_REDELIVER;
+}
+
 /* ---- delivery ------------------------------------------------------------------------ */
 
 static struct mk_session *full_match(const struct mk_jid *to)

@@ -97,6 +97,29 @@ bool mk_stream_may_plain(const struct mk_stream *st)
 	return mk_conn_is_secure(&st->conn) || st->c2s->plain_without_tls;
 }
 
+/* ---- a stream that waits for a job ------------------------------------------------------ */
+
+void mk_stream_hold(struct mk_stream *st)
+{
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	mk_assert(st->phase == MK_PHASE_OPEN && !(st->flags & MK_ST_BLOCKED));
+	st->busy++;
+	mk_stream_block(st);
+}
+
+bool mk_stream_is_open(const struct mk_stream *st)
+{
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	return st->phase != MK_PHASE_CLOSED;
+}
+
+void mk_stream_release(struct mk_stream *st)
+{
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	mk_stream_unblock(st);
+	mk_stream_leave(st);
+}
+
 /* ---- writing -------------------------------------------------------------------------- */
 
 void mk_stream_writez(struct mk_stream *st, const char *xml)

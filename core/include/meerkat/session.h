@@ -82,6 +82,16 @@ MK_API struct mk_session *mk_stream_session(const struct mk_stream *st);
 /* Client software as it told by SASL2 <user-agent id='...'/>; NULL if not. */
 MK_API const char *mk_stream_user_agent(const struct mk_stream *st);
 
+/*
+ * For a handler of a stream's elements that goes on in a job (mk_job): st handles
+ * no input, and stays valid even if its connection ends, until mk_stream_release
+ * on the same worker. What is written to one that is no longer open is dropped.
+ * In state MK_STREAM_OPEN only: later there are sessions to refer to.
+ */
+MK_API void mk_stream_hold(struct mk_stream *st);
+MK_API bool mk_stream_is_open(const struct mk_stream *st);
+MK_API void mk_stream_release(struct mk_stream *st);
+
 /* Scratch memory that lives until the current callback returns. */
 MK_API struct mk_arena *mk_turn_arena(void);
 /* Writes an element that is no stanza (XEP-0198 <a/>, ...). Borrows e. */
