@@ -1,6 +1,7 @@
 """Starts the built daemon for tests: a folder, free ports, a certificate, a
 configuration made of Python values (JSON, which is YAML), and a clean end."""
 
+import copy
 import fcntl
 import itertools
 import json
@@ -122,10 +123,10 @@ class Server:
             "log": {"level": os.environ.get("MEERKAT_TEST_LOG", "info")},
             "storage": {"default": os.environ.get("MEERKAT_TEST_STORAGE", "sqlite")},
             "host_types": {
-                "people": {"auth": ["internal"], "plugins": dict(PLUGINS)},
-                "strangers": {"auth": ["internal"], "plugins": dict(PLUGINS)},
+                "people": {"auth": ["internal"], "plugins": copy.deepcopy(PLUGINS)},
+                "strangers": {"auth": ["internal"], "plugins": copy.deepcopy(PLUGINS)},
                 "anonymous": {"auth": ["internal"], "mechanisms": ["ANONYMOUS"],
-                              "plugins": dict(PLUGINS)},
+                              "plugins": copy.deepcopy(PLUGINS)},
             },
             "domains": {DOMAIN: cert("people"), OTHER: cert("people"),
                         STRANGE: cert("strangers"), ANON: cert("anonymous")},
