@@ -1,0 +1,94 @@
+/*
+ * stanza-id - Unique and Stable Stanza IDs (XEP-0359)
+ *
+ * Runs at the sender's home for what an account sends and at the recipient's for
+ * what it gets, before anybody copies or stores it. Keeps no state: the id is
+ * mk_uid(), which grows with time, so that an archive can use it as its key.
+ */
+#include <meerkat/plugin.h>
+#include <inttypes.h>
+
+#define NS "urn:xmpp:sid:0"
+
+enum { ADDED, STRIPPED };
+static const struct mk_metric metric_added = { sizeof(struct mk_metric), MK_COUNTER,
+	"added_total", "Messages that were given an id." };
+static const struct mk_metric metric_stripped = { sizeof(struct mk_metric), MK_COUNTER,
+	"stripped_total", "Ids removed that only this server may give." };
+static const struct mk_metric *const metrics[] = { &metric_added, &metric_stripped, NULL };
+
+/* The text of 'by' of an id that claims to be from account, however it is
+ * written, or NULL. */
+static const char *forged(const struct mk_stanza *s, const struct mk_jid *account)
+{
+	struct mk_str own = mk_jid_bare(account);
+
+	for (struct mk_elem *c = mk_elem_first(mk_stanza_elem(s)); c != NULL; c = mk_elem_next(c)) {
+		struct mk_jid *j = NULL;
+		const char *by;
+		bool is_own;
+
+		if (!mk_elem_is(c, "stanza-id", NS) || (by = mk_elem_attr(c, "by")) == NULL)
+			continue;
+		is_own = mk_str_eqz(own, by) ||
+		         (mk_jid_parsez(by, &j) == 0 && mk_jid_is_bare(j) && mk_jid_bare_eq(j, account));
+		if (j != NULL)
+			mk_jid_unref(&j);
+		if (is_own)
+			return by;
+	}
+	return NULL;
+}
+
+/* XEP-0359 3, rule 2: all of them, even if none is added (S-06). */
+static void strip(struct mk_inst *i, struct mk_ev_stanza *ev, const struct mk_jid *account)
+{
+	const char *by;
+
+	while ((by = forged(ev->stanza, account)) != NULL) {
+		/* An edit moves the stanza; the text must outlive that. */
+		const char *kept = mk_arena_strdup(mk_turn_arena(), by);
+		mk_metric_add(i, STRIPPED, mk_ev_strip(ev, "stanza-id", NS, kept));
+	}
+}
+
+/* The sender's other resources get a copy, and its archive one. */
+static enum mk_verdict on_in(struct mk_inst *i, struct mk_ev_stanza *ev)
+{
+	strip(i, ev, ev->from);
+	return MK_NEXT;
+}
+
+static enum mk_verdict on_deliver(struct mk_inst *i, struct mk_ev_stanza *ev)
+{
+	struct mk_str by;
+	struct mk_elem *e;
+
+	/* It has the id it was given the first time. */
+	if (mk_ev_is_redelivery(ev))
+		return MK_NEXT;
+	strip(i, ev, ev->to);
+	if (!mk_stanza_storable(ev->stanza))
+		return MK_NEXT;
+	by = mk_jid_bare(ev->to);
+	e = mk_ev_add(ev, "stanza-id", NS);
+	mk_elem_setf(e, "by", "%.*s", (int)by.n, by.p);
+	mk_elem_setf(e, "id", "%" PRId64, mk_uid());
+	mk_metric_add(i, ADDED, 1);
+	return MK_NEXT;
+}
+
+static int start(struct mk_inst *i)
+{
+	int r = mk_on_stanza_in(i, MK_PRIO_REWRITE, MK_M_MESSAGE | MK_M_ERROR, on_in);
+
+	if (r == 0)
+		r = mk_on_stanza_deliver(i, MK_PRIO_REWRITE, MK_M_MESSAGE | MK_M_ERROR, on_deliver);
+	if (r == 0)
+		r = mk_disco_feature(i, MK_DISCO_HOST | MK_DISCO_ACCOUNT, NS);
+	return r;
+}
+
+MK_PLUGIN(stanza_id, "stanza-id", .flags = MK_PLUGIN_PER_TYPE, .version = "1.0",
+	.license = "BSD-2-Clause", .summary = "Gives messages ids that last (XEP-0359).",
+	.metrics = metrics, .start = start)
