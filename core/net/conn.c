@@ -481,6 +481,13 @@ void mk_conn_flush(struct mk_conn *c)
 	settle(c);
 }
 
+uint32_t mk_conn_unsent(struct mk_conn *c)
+{
+	if (!(c->flags & (BROKEN | CLOSING)))
+		mk_conn_flush(c);
+	return c->flags & (BROKEN | CLOSING) ? UINT32_MAX : c->out_bytes;
+}
+
 /* ---- reading --------------------------------------------------------------- */
 
 /* The worker's read buffer in two, for what comes from the socket and what it

@@ -76,6 +76,9 @@ void mk_conn_send(struct mk_conn *c, const void *p, size_t n);
 void mk_conn_send_shared(struct mk_conn *c, struct mk_shared *s);
 /* Writes what is there now (else the turn's end does). Calls nobody back. */
 void mk_conn_flush(struct mk_conn *c);
+/* Bytes that are still queued after another try; UINT32_MAX if it is broken or
+ * closing. */
+uint32_t mk_conn_unsent(struct mk_conn *c);
 /* STARTTLS or direct TLS: reads are a handshake from now on, and what is sent
  * waits for its end; what was queued before goes out in clear at once. Input
  * that came before it must have been refused by the owner. conf is kept (a

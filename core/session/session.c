@@ -285,6 +285,12 @@ void mk_session_send(struct mk_session *s, struct mk_stanza *st)
 	mk_session_deliver(s, st, NULL);
 }
 
+uint32_t mk_session_unsent(const struct mk_session *s)
+{
+	MK_CHECK(s, MK_SESSION_MAGIC);
+	return s->stream != NULL ? s->transport->unsent(s->stream) : 0;
+}
+
 /* ---- acknowledgements ------------------------------------------------------------ */
 
 void mk_session_acks_on(struct mk_session *s)
@@ -371,7 +377,7 @@ void mk_session_want_durable(struct mk_session *s, uint32_t count)
 void mk_stanza_keep(struct mk_stanza *s)
 {
 	mk_stanza_seal(s);
-	if (s->uid == 0 && (s->flags & MK_STANZA_STORABLE) && mk_journal_is_open())
+	if ((s->flags & MK_STANZA_STORABLE) && mk_journal_is_open() && !mk_stanza_is_kept(s))
 		mk_journal_write(s);
 }
 

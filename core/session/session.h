@@ -18,6 +18,8 @@ struct mk_transport_ops {
 	void (*send)(struct mk_stream *st, struct mk_stanza *s, const struct mk_jid *to);
 	/* An element that is no stanza. */
 	void (*write)(struct mk_stream *st, const struct mk_elem *e);
+	/* As mk_session_unsent. */
+	uint32_t (*unsent)(struct mk_stream *st);
 	/* Stream error (condition NULL: none) and the end; the session has
 	 * already let go of the stream. */
 	void (*close)(struct mk_stream *st, const char *condition, const char *text);
@@ -80,9 +82,6 @@ void mk_sessions_each(struct mk_worker *w, bool (*fn)(struct mk_session *s, void
 
 struct mk_worker *mk_home_of(const struct mk_jid *j);
 struct mk_entity *mk_entity_get(const struct mk_jid *bare);    /* makes it  */
-void mk_entity_hold(struct mk_entity *e);
-/* Runs what waited, as far as it can; may end the entity. */
-void mk_entity_release(struct mk_entity *e);
 void mk_entity_check(struct mk_entity *e);     /* ends it if nothing is left */
 
 /*

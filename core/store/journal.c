@@ -276,7 +276,7 @@ int64_t mk_journal_write(struct mk_stanza *s)
 	err = room_for(l, MK_RECORD_BYTES(from_n + to_n + xml->n));
 	if (err < 0)
 		return err;
-	uid = s->uid != 0 ? s->uid : mk_uid();
+	uid = mk_stanza_uid(s);
 	r = mk_segment_put(l->current, uid, s->time_ms,
 		from_n > 0 ? s->from->text : NULL, (uint16_t)from_n,
 		to_n > 0 ? s->to->text : NULL, (uint16_t)to_n, xml->p, (uint32_t)xml->n);

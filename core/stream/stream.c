@@ -351,8 +351,14 @@ static void transport_close(struct mk_stream *st, const char *condition, const c
 	shut(st, MK_CLOSE_KICKED);
 }
 
+static uint32_t transport_unsent(struct mk_stream *st)
+{
+	return st->phase == MK_PHASE_CLOSED ? UINT32_MAX : mk_conn_unsent(&st->conn);
+}
+
 const struct mk_transport_ops mk_stream_transport = {
-	.send = transport_send, .write = mk_stream_write, .close = transport_close
+	.send = transport_send, .write = mk_stream_write, .unsent = transport_unsent,
+	.close = transport_close
 };
 
 /* ---- timers ------------------------------------------------------------------------------ */

@@ -302,6 +302,39 @@ const struct mk_jid *mk_stanza_to(const struct mk_stanza *s)
 	return s->to;
 }
 
+/* A copy shares its original's; one that was made earlier than the original got
+ * its own finds it there. */
+int64_t mk_stanza_uid(const struct mk_stanza *s)
+{
+	struct mk_stanza *t = (struct mk_stanza *)s;
+	int64_t uid = 0, mine;
+
+	for (;; t = t->original) {
+		uid = __atomic_load_n(&t->uid, __ATOMIC_ACQUIRE);
+		if (uid != 0)
+			return uid;
+		if (t->original == NULL)
+			break;
+	}
+	mine = mk_uid();
+	return __atomic_compare_exchange_n(&t->uid, &uid, mine, false, __ATOMIC_ACQ_REL,
+	                                   __ATOMIC_ACQUIRE) ? mine : uid;
+}
+
+void mk_stanza_set_uid(struct mk_stanza *s, int64_t uid)
+{
+	mk_assert(!(s->flags & MK_STANZA_SEALED) && uid != 0);
+	s->uid = uid;
+}
+
+bool mk_stanza_is_kept(const struct mk_stanza *s)
+{
+	for (; s != NULL; s = s->original)
+		if (__atomic_load_n(&s->journal, __ATOMIC_ACQUIRE) != NULL)
+			return true;
+	return false;
+}
+
 int64_t mk_stanza_time(const struct mk_stanza *s)
 {
 	return s->time_ms;

@@ -35,7 +35,7 @@ struct mk_stanza {
 	struct mk_jid *from, *to;      /* refs; NULL = none                     */
 	const char *id, *lang;
 	int64_t time_ms;
-	int64_t uid;                   /* of its journal record; 0 = none       */
+	int64_t uid;                   /* 0 = nobody asked yet; atomic          */
 	void *journal;                 /* store/journal.c: where it stands      */
 	struct mk_stanza *original;    /* ref of a shallow copy, or NULL        */
 	_Atomic(struct mk_shared *) wire; /* rendering without name and 'to'    */
@@ -49,6 +49,8 @@ extern void (*mk_stanza_retire)(struct mk_stanza *s);
  * of jabber:client. */
 struct mk_stanza *mk_stanza_alloc(void);
 int  mk_stanza_adopt(struct mk_stanza *s, struct mk_elem *root);
+/* Whether it, or what it is a copy of, has a journal record. */
+bool mk_stanza_is_kept(const struct mk_stanza *s);
 /* Takes references. The attributes of the root follow. */
 void mk_stanza_set_from(struct mk_stanza *s, const struct mk_jid *from);
 void mk_stanza_set_to(struct mk_stanza *s, const struct mk_jid *to);

@@ -153,6 +153,36 @@ static void test_for_many_it_is_rendered_once(void **state)
 	mk_stanza_unref(&s);
 }
 
+static void test_copies_have_the_same_uid_whenever_they_were_made(void **state)
+{
+	struct mk_stanza *s = stanza("<message" C " from='a@b' to='c@d'><body>x</body></message>");
+	struct mk_stanza *early = mk_stanza_ref(s), *late, *of_early;
+	int64_t uid;
+
+	(void)state;
+	mk_stanza_seal(s);
+	mk_stanza_edit(&early);
+	mk_stanza_seal(early);
+	of_early = mk_stanza_ref(early);
+	mk_stanza_edit(&of_early);
+	uid = mk_stanza_uid(of_early);
+	assert_true(uid > 0);
+	late = mk_stanza_ref(s);
+	mk_stanza_edit(&late);
+	assert_int_equal(mk_stanza_uid(s), uid);
+	assert_int_equal(mk_stanza_uid(early), uid);
+	assert_int_equal(mk_stanza_uid(late), uid);
+	assert_int_equal(mk_stanza_uid(of_early), uid);
+	mk_stanza_unref(&of_early);
+	mk_stanza_unref(&early);
+	mk_stanza_unref(&late);
+	mk_stanza_unref(&s);
+	s = stanza("<message" C " from='a@b' to='c@d'><body>x</body></message>");
+	mk_stanza_set_uid(s, uid);
+	assert_int_equal(mk_stanza_uid(s), uid);
+	mk_stanza_unref(&s);
+}
+
 static void test_an_edit_is_seen_by_its_holder_only(void **state)
 {
 	struct mk_stanza *s = stanza("<message" C " from='a@b' to='c@d' id='1'><body>x</body>"
@@ -362,6 +392,7 @@ int main(void)
 		cmocka_unit_test(test_kind_type_and_match_are_read),
 		cmocka_unit_test(test_a_stanza_is_built_sealed_and_rendered),
 		cmocka_unit_test(test_for_many_it_is_rendered_once),
+		cmocka_unit_test(test_copies_have_the_same_uid_whenever_they_were_made),
 		cmocka_unit_test(test_an_edit_is_seen_by_its_holder_only),
 		cmocka_unit_test(test_what_is_kept_if_nobody_takes_it),
 		cmocka_unit_test(test_errors_go_back_to_the_sender),

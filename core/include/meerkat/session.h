@@ -35,6 +35,15 @@ typedef void mk_post_fn(struct mk_inst *i, struct mk_entity *e,
 MK_API void mk_entity_post(struct mk_inst *i, const struct mk_jid *bare,
 	mk_post_fn *fn, void *data, void (*drop)(void *data));
 
+/*
+ * What comes for e waits, in order, and e stays open, until mk_entity_release:
+ * for a mk_job in whose time nothing may change. The two are a pair that no
+ * stop of the plugin may part, so not over a timer, and not for long.
+ * mk_entity_release runs what waited, and may end e.
+ */
+MK_API void mk_entity_hold(struct mk_entity *e);
+MK_API void mk_entity_release(struct mk_entity *e);
+
 /* Whether the address's domain is served here (and enabled), and its host
  * type, borrowed, or NULL. Any thread. */
 MK_API const char *mk_domain_type(const struct mk_jid *j);
@@ -52,6 +61,10 @@ MK_API bool mk_session_is_open(const struct mk_session *s);
 MK_API int64_t mk_session_since_ms(const struct mk_session *s);     /* wall  */
 /* Last time bytes came in, monotonic. */
 MK_API mk_usec mk_session_active_usec(const struct mk_session *s);
+
+/* Bytes that the session's connection did not take yet, after another try to
+ * write; 0 without a stream. UINT32_MAX: it is broken, and will take none. */
+MK_API uint32_t mk_session_unsent(const struct mk_session *s);
 
 /* Presence, kept by the presence plugin for all: available after initial
  * presence, until unavailable (RFC 6121 4.2); priority -128..127. */

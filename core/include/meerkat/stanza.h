@@ -39,6 +39,9 @@ MK_API struct mk_stanza *mk_stanza_ref(const struct mk_stanza *s);
 MK_API void mk_stanza_unref(struct mk_stanza **s);
 /* Wall time (ms) at which it came in or was made. */
 MK_API int64_t mk_stanza_time(const struct mk_stanza *s);
+/* What it is known by wherever it goes: in the journal, after a restart, in every
+ * copy; assigned when it is first asked for. Never 0. Any thread. */
+MK_API int64_t mk_stanza_uid(const struct mk_stanza *s);
 /* Memory it holds; what it shares with others is counted in full. */
 MK_API size_t mk_stanza_bytes(const struct mk_stanza *s);
 /* What the core stores as a message if nobody takes it: a body, a receipt,
@@ -57,6 +60,8 @@ MK_API struct mk_stanza *mk_stanza_new(enum mk_stanza_kind kind, const char *typ
 MK_API struct mk_elem *mk_stanza_root(struct mk_stanza *s);
 MK_API struct mk_arena *mk_stanza_arena(struct mk_stanza *s);
 MK_API void mk_stanza_set_id(struct mk_stanza *s, const char *id);
+/* Of one that is read from storage: what mk_stanza_uid gave for it then. */
+MK_API void mk_stanza_set_uid(struct mk_stanza *s, int64_t uid);
 /* An open stanza with a deep copy of e (a message, presence or iq) and its
  * addresses, e.g. of one read from storage; -MK_EINVAL, -MK_EJID. */
 MK_API int mk_stanza_from_elem(const struct mk_elem *e, struct mk_stanza **out);
