@@ -684,8 +684,8 @@ static void on_stanza(struct mk_stream *st, struct mk_stanza *s)
 		mk_stanza_set_to(s, to);
 		mk_jid_unref(&to);
 	}
-	/* RFC 6120 8.2.3: type is required and one of four. */
-	if (s->kind == MK_IQ && s->type == MK_TYPE_NONE) {
+	/* RFC 6120 8.2.3: type is required and one of four; RFC 6121 4.7.1. */
+	if (s->kind != MK_MESSAGE && (s->flags & MK_STANZA_BAD_TYPE)) {
 		struct mk_stanza *e = mk_stanza_error(s, MK_ERR_BAD_REQUEST, NULL);
 		mk_session_in_answered(st->session);
 		if (e != NULL) {
@@ -827,7 +827,8 @@ static size_t handle(struct mk_stream *st, const char *p, size_t n, size_t pos, 
 			mk_stream_fail(st, "not-well-formed", NULL);
 			break;
 		case MK_SCAN_ENCODING:
-			mk_stream_fail(st, "unsupported-encoding", NULL);
+			mk_stream_fail(st, mk_scan_is_foreign(&st->scan) ? "unsupported-encoding"
+				: "not-well-formed", NULL);
 			break;
 		case MK_SCAN_LIMIT:
 			mk_stream_fail(st, "policy-violation", "the element exceeds a limit");

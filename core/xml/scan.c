@@ -260,6 +260,8 @@ static inline enum mk_scan_result tag_opened(struct mk_scan *s)
 		s->state = SPACE;
 		return MK_SCAN_HEADER;
 	}
+	if (s->depth < MK_SCAN_NAMES)
+		s->names[s->depth] = s->sum;
 	s->depth++;
 	s->state = TEXT;
 	return MK_SCAN_MORE;
@@ -283,6 +285,8 @@ static inline enum mk_scan_result end_tag_closed(struct mk_scan *s)
 		return MK_SCAN_END;
 	}
 	s->depth--;
+	if (s->depth < MK_SCAN_NAMES && s->names[s->depth] != s->sum)
+		return MK_SCAN_MALFORMED;
 	return element_closed(s);
 }
 
@@ -296,8 +300,10 @@ static inline enum mk_scan_result after_lt(struct mk_scan *s, const struct mk_sc
 			return MK_SCAN_LIMIT;
 		s->elements++;
 		s->attrs = 0;
+		s->sum = 0;
 		s->state = NAME;
 	} else if (c == '/' && (s->depth > 0 || s->flags & HEADER)) {
+		s->sum = 0;
 		s->state = END_LT;
 	} else if (c == '!') {
 		/* Comments and DTDs never; CDATA only inside an element. */
@@ -320,6 +326,20 @@ static const uint8_t *skip_name(const uint8_t *q, const uint8_t *end)
 {
 	while (q < end && *q < 0x80 && mk_xml_is(*q, MK_XC_NAME))
 		q++;
+	return q;
+}
+
+/* The same for the name of a tag, which is remembered by a small sum (of its
+ * ASCII bytes): enough to refuse an end tag that ends nothing as soon as it
+ * comes, instead of taking what follows for the element's content. The parser
+ * compares the names themselves. */
+static inline const uint8_t *skip_tag_name(struct mk_scan *s, const uint8_t *q, const uint8_t *end)
+{
+	uint16_t sum = s->sum;
+
+	while (q < end && *q < 0x80 && mk_xml_is(*q, MK_XC_NAME))
+		sum = (uint16_t)(sum * 31 + *q++);
+	s->sum = sum;
 	return q;
 }
 
@@ -357,7 +377,7 @@ static enum mk_scan_result run(struct mk_scan *s, const struct mk_scan_limits *l
 				q++;
 			break;
 		case NAME:
-			q = skip_name(q, end);
+			q = skip_tag_name(s, q, end);
 			if (q == end)
 				break;
 			c = *q;
@@ -518,7 +538,7 @@ static enum mk_scan_result run(struct mk_scan *s, const struct mk_scan_limits *l
 			s->state = END_NAME;
 			__attribute__((fallthrough));
 		case END_NAME:
-			q = skip_name(q, end);
+			q = skip_tag_name(s, q, end);
 			if (q == end)
 				break;
 			c = *q;

@@ -36,6 +36,8 @@ enum mk_scan_result {
 	MK_SCAN_LIMIT,                 /* policy-violation                      */
 };
 
+#define MK_SCAN_NAMES 8                /* depth to which end tags are compared */
+
 struct mk_scan {
 	uint32_t bytes;                /* of the current top-level element      */
 	uint32_t elements;
@@ -46,6 +48,8 @@ struct mk_scan {
 	uint8_t decl;                  /* parts of the declaration seen so far  */
 	uint8_t tail_n;
 	uint8_t tail[12];              /* of a token: entity, "[CDATA[" ...     */
+	uint16_t sum;                  /* of the tag's name so far              */
+	uint16_t names[MK_SCAN_NAMES]; /* sums of the open elements' names      */
 };
 
 /* framed: every element stands alone, without a stream header (WebSocket). */
