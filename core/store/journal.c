@@ -94,7 +94,7 @@ static struct {
 } j;
 
 struct live {
-	int64_t uid, time_ms;
+	int64_t uid;
 	struct mk_record *record;
 	struct mk_segment *segment;
 	unsigned place;                /* newer ones are greater                */
@@ -260,9 +260,9 @@ int64_t mk_journal_write(struct mk_stanza *s)
 		return -MK_ECLOSED;
 	mk_assert(s->flags & MK_STANZA_SEALED);
 	l = self_log();
-	/* Another worker may hold it, and be writing it too: it has one record,
-	 * and a position here that is durable when that is. */
-	if (__atomic_load_n(&s->journal, __ATOMIC_ACQUIRE) != NULL)
+	/* Another worker may hold it, and be writing it too: it has one record (or
+	 * its original has), and a position here that is durable when that is. */
+	if (mk_stanza_is_kept(s))
 		return next_position(l);
 	if (MK_UNLIKELY(atomic_load_explicit(&l->is_stuck, memory_order_relaxed)))
 		return -MK_EIO;
@@ -281,10 +281,8 @@ int64_t mk_journal_write(struct mk_stanza *s)
 		from_n > 0 ? s->from->text : NULL, (uint16_t)from_n,
 		to_n > 0 ? s->to->text : NULL, (uint16_t)to_n, xml->p, (uint32_t)xml->n);
 	atomic_fetch_add_explicit(&l->current->live, 1, memory_order_relaxed);
-	if (__atomic_compare_exchange_n(&s->journal, &none, r, false, __ATOMIC_ACQ_REL,
-	                                __ATOMIC_ACQUIRE))
-		__atomic_store_n(&s->uid, uid, __ATOMIC_RELEASE);
-	else
+	if (!__atomic_compare_exchange_n(&s->journal, &none, r, false, __ATOMIC_ACQ_REL,
+	                                 __ATOMIC_ACQUIRE))
 		retire_record(r);
 	return next_position(l);
 }
@@ -764,23 +762,33 @@ static void on_loaded(void *arg, struct mk_segment *g, struct mk_record *r)
 	}
 	v = &j.live[j.live_n];
 	v->uid = r->uid;
-	v->time_ms = r->time_ms;
 	v->record = r;
 	v->segment = g;
 	v->place = (unsigned)j.live_n++;
 }
 
-static int by_uid(const void *a, const void *b)
+/* Whether they are of one stanza to one address. */
+static int compare(const struct live *x, const struct live *y)
 {
-	const struct live *x = a, *y = b;
+	const struct mk_record *a = x->record, *b = y->record;
 
 	if (x->uid != y->uid)
 		return x->uid < y->uid ? -1 : 1;
-	return x->place < y->place ? -1 : x->place > y->place;
+	if (a->to_n != b->to_n)
+		return a->to_n < b->to_n ? -1 : 1;
+	return memcmp(a->payload + a->from_n, b->payload + b->from_n, a->to_n);
+}
+
+static int by_uid(const void *a, const void *b)
+{
+	const struct live *x = a, *y = b;
+	int r = compare(x, y);
+
+	return r != 0 ? r : x->place < y->place ? -1 : x->place > y->place;
 }
 
 /* A stanza may have two records: one that was being moved, and its copy; or one
- * that two workers wrote at once. */
+ * that two workers wrote at once, or edited each for itself. */
 static void drop_doubles(void)
 {
 	size_t n = 0;
@@ -788,8 +796,7 @@ static void drop_doubles(void)
 	if (j.live_n > 0)
 		qsort(j.live, j.live_n, sizeof(*j.live), by_uid);
 	for (size_t i = 0; i < j.live_n; i++) {
-		if (n > 0 && j.live[n - 1].uid == j.live[i].uid &&
-		    j.live[n - 1].time_ms == j.live[i].time_ms) {
+		if (n > 0 && compare(&j.live[n - 1], &j.live[i]) == 0) {
 			retire_record(j.live[n - 1].record);
 			n--;
 		}

@@ -29,9 +29,9 @@ struct mk_journal_conf {
  * are set aside as *.bad. Main thread, before workers write; the number of
  * workers may have changed since. */
 int  mk_journal_open(const struct mk_journal_conf *c, struct mk_diag *d);
-/* Gives each live record, oldest first, once each, as an open stanza (uid, time
- * and flag MK_STANZA_REPLAYED set, its record adopted), to be routed by fn,
- * which takes it. Returns 0. Main thread, once after open. */
+/* Gives each live record, oldest first, once per uid and 'to', as an open stanza
+ * (uid, time and flag MK_STANZA_REPLAYED set, its record adopted), to be routed
+ * by fn, which takes it. Returns 0. Main thread, once after open. */
 int  mk_journal_replay(void (*fn)(void *arg, struct mk_stanza *s), void *arg);
 /* Syncs and closes, after freeze and after the workers have stopped. Live
  * records stay for the next start. Stanzas may outlive it. */
@@ -47,7 +47,7 @@ bool mk_journal_is_open(void);
 bool mk_journal_full(void);
 /*
  * Writes s (sealed) and ties the record to it; its position (grows, > 0) on
- * this worker. s->uid is made if it has none. A stanza has one record: if it
+ * this worker. A stanza has one record: if it, or what it is an edited copy of,
  * has it already, a position that is durable when that is. -MK_ELIMIT (full, or
  * longer than a segment), -MK_EIO (no file can be made, or a failed sync
  * couldn't be made up for), -MK_ECLOSED. Worker threads; no system call but

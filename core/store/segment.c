@@ -58,12 +58,13 @@ static uint32_t record_crc(const struct mk_record *r, uint32_t len, uint32_t see
 struct mk_record *mk_segment_at(const char *base, uint32_t at, uint32_t end, uint32_t seed,
 	bool *is_end_out)
 {
-	struct mk_record *r = (struct mk_record *)(base + at);
+	struct mk_record *r;
 	uint32_t len;
 
 	*is_end_out = true;
 	if (end < at || end - at < sizeof(*r))
 		return NULL;
+	r = (struct mk_record *)(base + at);
 	len = atomic_load_explicit(&r->len, memory_order_acquire);
 	if (len == 0)
 		return NULL;
@@ -145,6 +146,8 @@ static struct mk_segment *slot_take(struct mk_segments *s, uint32_t bytes, int64
 			i++;
 		if (i < s->slots) {
 			g = &s->of[i];
+			g->base = s->area + ((size_t)i << s->shift);
+			g->fd = -1;
 			if (i >= atomic_load(&s->top))
 				atomic_store(&s->top, i + 1);
 			atomic_fetch_add(&s->taken, 1);
@@ -159,7 +162,8 @@ static struct mk_segment *slot_take(struct mk_segments *s, uint32_t bytes, int64
 
 static void *slot_map(struct mk_segment *g, size_t bytes, int prot, int flags)
 {
-	return mmap(g->base, bytes, prot, MAP_FIXED | flags, (flags & MAP_ANONYMOUS) ? -1 : g->fd, 0);
+	return mmap(g->base, bytes, prot, MAP_FIXED | flags,
+	            (flags & MAP_ANONYMOUS) ? -1 : g->fd, 0);
 }
 
 void mk_segment_drop(struct mk_segments *s, struct mk_segment *g)
@@ -374,10 +378,6 @@ int mk_segments_open(struct mk_segments *s, const char *dir, uint32_t segment_by
 		goto fail;
 	}
 	s->of = mk_alloc(s->slots * sizeof(*s->of));
-	for (unsigned i = 0; i < s->slots; i++) {
-		s->of[i].base = s->area + ((size_t)i << s->shift);
-		s->of[i].fd = -1;
-	}
 	return 0;
 fail:
 	s->area = NULL;
@@ -458,7 +458,7 @@ static int load_file(struct mk_segments *s, const char *name, char **buf, uint32
 	struct mk_segment *g;
 	struct mk_record *r;
 	struct stat st;
-	uint32_t bytes, at, live = 0, records = 0, strange = 0;
+	uint32_t bytes, seed, end, at, live = 0, records = 0, strange = 0;
 	int fd, head, result = -MK_EIO;
 	bool is_end;
 
@@ -484,8 +484,8 @@ static int load_file(struct mk_segments *s, const char *name, char **buf, uint32
 		result = 0;
 		goto done;
 	}
-	uint32_t seed = ((struct head *)*buf)->seed;
-	uint32_t end = head == HEAD_GOOD ? bytes : 0;
+	seed = head == HEAD_GOOD ? ((struct head *)*buf)->seed : 0;
+	end = head == HEAD_GOOD ? bytes : 0;
 	for (at = MK_SEGMENT_HEAD;
 	     (r = mk_segment_at(*buf, at, end, seed, &is_end)) != NULL;
 	     at += (uint32_t)MK_RECORD_BYTES(r->len)) {
