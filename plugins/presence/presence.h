@@ -1,0 +1,68 @@
+/*
+ * presence/presence.h - what the plugin's files share
+ *
+ * state.c      the subscription state tables of RFC 6121 A, as a function
+ * subscribe.c  subscriptions (RFC 6121 3)
+ * session.c    what is known of a session: its presence, who was told
+ * presence.c   presence (RFC 6121 4), and the plugin
+ */
+#ifndef PRESENCE_H
+#define PRESENCE_H
+
+#include <meerkat/svc/roster.h>
+
+struct presence_conf { int64_t max_directed, max_request; };
+
+enum presence_metric { BROADCASTS, PROBES, REQUESTS, REQUESTS_REFUSED };
+
+/* The host type's rosters, and the instance they take. Never NULL: the plugin
+ * needs the service. */
+const struct mk_roster_svc *rosters(struct mk_inst *i, struct mk_inst **roster_inst);
+
+/* ---- state.c ---------------------------------------------------------------------- */
+
+enum way { OUTBOUND, INBOUND };
+struct step {
+	uint32_t flags;                /* enum mk_roster_flag, afterwards       */
+	bool passes;                   /* is routed (out), delivered (in)       */
+	bool is_answered;              /* in: with "subscribed"                 */
+};
+/* type: MK_TYPE_SUBSCRIBE ... UNSUBSCRIBED; flags of the other side in the
+ * roster of the user who sends (out) or gets it (in). */
+struct step subscription_step(enum way way, enum mk_stanza_type type, uint32_t flags);
+
+/* ---- subscribe.c ------------------------------------------------------------------- */
+
+enum mk_verdict subscription_out(struct mk_inst *i, struct mk_ev_stanza *ev);
+enum mk_verdict subscription_in(struct mk_inst *i, struct mk_ev_stanza *ev);
+/* Gives s the requests that wait for its user's answer (3.1.3). */
+void requests_deliver(struct mk_inst *i, struct mk_session *s);
+
+/* ---- session.c --------------------------------------------------------------------- */
+
+/* Addresses, few. */
+struct names { uint32_t n, size; char **v; };
+bool names_has(const struct names *s, const char *name);
+void names_add(struct names *s, const char *name);
+void names_remove(struct names *s, const char *name);
+
+struct presence {
+	char *xml;                     /* the last one sent to all, or NULL     */
+	uint32_t xml_n;
+	struct names directed;         /* told by directed presence (4.6)       */
+	struct names stopped;          /* bare JIDs that answered with an error */
+};
+int  presence_load_slots(struct mk_module *m);
+struct presence *presence_of(struct mk_session *s);
+struct presence *presence_peek(const struct mk_session *s);    /* or NULL */
+void presence_clear(struct mk_session *s);
+void presence_keep(struct mk_session *s, const struct mk_stanza *st);
+/* s's presence as it last told it, without 'to'; NULL if there is none. */
+struct mk_stanza *presence_last(const struct mk_session *s);
+/* From every available session of e: its presence, or that it is gone. */
+void presence_send_all(const struct mk_entity *e, const struct mk_jid *to);
+void presence_send_gone(const struct mk_entity *e, const struct mk_jid *to);
+/* <presence type= from= to=/> */
+void presence_send(const struct mk_jid *from, const char *type, const struct mk_jid *to);
+
+#endif
