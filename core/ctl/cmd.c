@@ -100,20 +100,38 @@ static const char *error_code(int err)
 	}
 }
 
+/* JSON is UTF-8: what isn't (a file's text in a message) shows its place. */
+static json_t *text_json(const char *p, size_t n)
+{
+	if (mk_utf8_valid(p, n) && memchr(p, '\0', n) == NULL)
+		return json_stringn(p, n);
+	char *z = mk_strndup(p, n);
+	for (size_t i = 0; i < n; i++)
+		if (z[i] == '\0' || (unsigned char)z[i] >= 0x80)
+			z[i] = '?';
+	json_t *v = json_stringn(z, n);
+	mk_free(z);
+	return v;
+}
+
 json_t *mk_cmd_end(struct mk_cmd *c)
 {
 	json_t *o = json_object();
 
 	json_object_set_new(o, "ok", json_boolean(c->err == 0));
 	if (c->err != 0) {
-		json_object_set_new(o, "error", json_string(c->error.n != 0 ?
-			mk_buf_z(&c->error) : mk_strerror(-c->err)));
+		const char *why = c->error.n != 0 ? mk_buf_z(&c->error) : mk_strerror(-c->err);
+		json_object_set_new(o, "error", text_json(why, strlen(why)));
 		json_object_set_new(o, "code", json_string(error_code(c->err)));
+	} else {
+		if (c->text.n != 0)
+			json_object_set_new(o, "text", text_json(c->text.p, c->text.n));
+		if (c->rows != NULL)
+			json_object_set(o, "rows", c->rows);
+		if (c->is_record)
+			json_object_set_new(o, "record", json_true());
 	}
-	if (c->text.n != 0)
-		json_object_set_new(o, "text", json_stringn_nocheck(c->text.p, c->text.n));
-	if (c->rows != NULL)
-		json_object_set_new(o, "rows", c->rows);
+	json_decref(c->rows);
 	for (unsigned i = 0; i < c->jid_n; i++)
 		mk_jid_unref(&c->jids[i]);
 	mk_buf_free(&c->text);
@@ -159,25 +177,26 @@ void mk_cmd_row(struct mk_cmd *c)
 	json_array_append_new(c->rows, c->row);
 }
 
-static void put(struct mk_cmd *c, const char *key, json_t *v)
+void mk_cmd_json(struct mk_cmd *c, const char *key, json_t *v)
 {
-	if (c->row == NULL)
+	if (c->row == NULL) {
 		mk_cmd_row(c);
+		c->is_record = true;
+	}
 	json_object_set_new(c->row, key, v);
 }
 
 void mk_cmd_str(struct mk_cmd *c, const char *key, const char *value)
 {
-	json_t *v = value != NULL ? json_string(value) : json_null();
-	put(c, key, v != NULL ? v : json_string("(not UTF-8)"));
+	mk_cmd_json(c, key, value != NULL ? text_json(value, strlen(value)) : json_null());
 }
 void mk_cmd_int(struct mk_cmd *c, const char *key, int64_t value)
 {
-	put(c, key, json_integer(value));
+	mk_cmd_json(c, key, json_integer(value));
 }
 void mk_cmd_bool(struct mk_cmd *c, const char *key, bool value)
 {
-	put(c, key, json_boolean(value));
+	mk_cmd_json(c, key, json_boolean(value));
 }
 
 void mk_cmd_text(struct mk_cmd *c, const char *fmt, ...)

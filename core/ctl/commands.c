@@ -8,7 +8,9 @@
 #include <meerkat/auth.h>
 #include "ctl/cmd.h"
 
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -17,6 +19,7 @@
 #include "loop/worker.h"
 #include "main/app.h"
 #include "domain/domain.h"
+#include "jid/jid.h"
 #include "session/account.h"
 #include "session/session.h"
 #include "session/trace.h"
@@ -70,13 +73,26 @@ COMMAND(status, "status", "Whether the server runs, and since when.", NULL)
 	return 0;
 }
 
+struct backends { int64_t n, healthy; };
+static void count_backend(void *arg, const char *name, const char *plugin, bool healthy,
+	unsigned queued, unsigned threads)
+{
+	struct backends *b = arg;
+
+	(void)name, (void)plugin, (void)queued, (void)threads;
+	b->n++;
+	b->healthy += healthy;
+}
+
 COMMAND(stats, "stats", "Numbers of the moment.", NULL)
 {
 	struct totals t = { 0, 0 };
 	struct mk_journal_stats j = { 0 };
+	struct backends b = { 0, 0 };
 
 	UNUSED;
 	mk_workers_call(add_totals, &t);
+	mk_stores_each(count_backend, &b);
 	mk_cmd_int(c, "sessions", t.sessions);
 	mk_cmd_int(c, "streams_before_login", t.preauth);
 	mk_cmd_int(c, "domains", mk_domain_count());
@@ -90,6 +106,9 @@ COMMAND(stats, "stats", "Numbers of the moment.", NULL)
 	mk_cmd_int(c, "journal_bytes", (int64_t)j.bytes);
 	mk_cmd_int(c, "journal_syncs", (int64_t)j.syncs);
 	mk_cmd_int(c, "journal_errors", (int64_t)j.errors);
+	mk_cmd_int(c, "backends", b.n);
+	mk_cmd_int(c, "backends_healthy", b.healthy);
+	mk_cmd_int(c, "rows_to_be_written", mk_append_queued());
 	return 0;
 }
 
@@ -142,7 +161,7 @@ COMMAND(reload, "reload", "Reads the configuration again and makes it effective.
 		return stopping(c);
 	r = x.r;
 	if (r < 0)
-		mk_cmd_fail(c, r, "%s", mk_buf_z(&x.d.text));
+		mk_cmd_fail(c, r, "%s", x.d.text.n != 0 ? mk_buf_z(&x.d.text) : mk_strerror(-r));
 	else if (x.n == 0)
 		mk_cmd_text(c, "nothing changed\n");
 	mk_diag_fini(&x.d);
@@ -203,21 +222,22 @@ COMMAND(certificate_list, "certificate list", "Certificates in use and when they
 	return mk_main_call(certs_main, &l) ? 0 : stopping(c);
 }
 
-static const char *const arg_types[] = { "", "text", "integer", "jid", "domain", "secret", "flag" };
+static const char *const arg_types[] = { "", "text", "integer", "jid", "domain", "secret", "flag",
+	"words" };
 static bool describe_one(void *arg, const struct mk_command *cmd, struct mk_inst *inst)
 {
 	struct mk_cmd *c = arg;
-	struct mk_buf b = { 0 };
+	json_t *args = json_array();
 
 	for (const struct mk_arg *a = cmd->args; a != NULL && a->name != NULL; a++)
-		mk_buf_printf(&b, "%s%s%s:%s:%s", b.n != 0 ? "\n" : "", a->name,
-			a->optional || a->type == MK_ARG_FLAG ? "?" : "", arg_types[a->type], a->doc);
+		json_array_append_new(args, json_pack("{s:s, s:s, s:b, s:s}", "name", a->name,
+			"type", arg_types[a->type], "optional", a->optional || a->type == MK_ARG_FLAG,
+			"doc", a->doc));
 	mk_cmd_row(c);
 	mk_cmd_str(c, "name", cmd->name);
 	mk_cmd_str(c, "doc", cmd->doc);
-	mk_cmd_str(c, "args", mk_buf_z(&b));
 	mk_cmd_str(c, "plugin", inst != NULL ? mk_inst_plugin(inst) : "");
-	mk_buf_free(&b);
+	mk_cmd_json(c, "args", args);
 	return true;
 }
 static void describe_main(void *arg) { mk_commands_each(describe_one, arg); }
@@ -299,15 +319,24 @@ COMMAND(account_check, "account check", "Whether an account exists, or has a pas
 {
 	const struct mk_jid *j;
 	const char *password = mk_cmd_arg(c, "password");
+	struct mk_str prepared = MK_STR_NONE;
 	enum mk_auth_answer a;
 	int r = account_jid(c, &j);
 
 	UNUSED;
 	if (r < 0)
 		return r;
-	a = password != NULL ? mk_account_plain(st, j, mk_strz(password)) : mk_account_exists(st, j);
+	/* What can't be a password is a wrong one. */
+	if (password == NULL)
+		a = mk_account_exists(st, j);
+	else if (mk_saslprep(mk_store_arena(st), mk_strz(password), &prepared) < 0 ||
+	         prepared.n == 0)
+		a = MK_AUTH_NO;
+	else
+		a = mk_account_plain(st, j, prepared);
 	if (a == MK_AUTH_LATER)
-		return mk_cmd_fail(c, -MK_EAGAIN, "the credential source does not answer");
+		return mk_cmd_fail(c, -MK_EAGAIN, "not now: the credential source does not "
+			"answer, or too many passwords are being checked");
 	if (a != MK_AUTH_YES)
 		return mk_cmd_fail(c, password != NULL ? -MK_EAUTH : -MK_ENOENT, "%s: %s",
 			mk_jid_full(j), password != NULL ? "wrong password, or no such account"
@@ -324,22 +353,30 @@ static int account_error(struct mk_cmd *c, int err, const struct mk_jid *d)
 		: "the credential sources of %s do not answer", mk_jid_full(d));
 }
 
-static const struct mk_arg args_domain_list[] = {
+static int limit_arg(struct mk_cmd *c)
+{
+	int64_t n = mk_cmd_arg_int(c, "limit", 1000);
+
+	if (n < 1 || n > 1000000)
+		return mk_cmd_fail(c, -MK_EINVAL, "'limit' must be from 1 to 1000000");
+	return (int)n;
+}
+
+static const struct mk_arg args_account_list[] = {
 	{ "domain", MK_ARG_DOMAIN, false, "the domain" },
 	{ "after", MK_ARG_TEXT, true, "names after this one" },
-	{ "limit", MK_ARG_INT, true, "how many (1000)" }, { 0 }
+	{ "limit", MK_ARG_INT, true, "how many at most (1000)" }, { 0 }
 };
-COMMAND(account_list, "account list", "Accounts of a domain, in order.", args_domain_list)
+COMMAND(account_list, "account list", "Accounts of a domain, in order.", args_account_list)
 {
 	const struct mk_jid *d = mk_cmd_arg_jid(c, "domain");
 	const char *after = mk_cmd_arg(c, "after");
-	int64_t limit = mk_cmd_arg_int(c, "limit", 1000);
 	struct mk_str *users;
-	int n;
+	int limit = limit_arg(c), n;
 
 	UNUSED;
-	if (limit < 1 || limit > 100000)
-		return mk_cmd_fail(c, -MK_EINVAL, "'limit' must be from 1 to 100000");
+	if (limit < 0)
+		return limit;
 	n = mk_account_list(st, mk_jid_domain(d), after != NULL ? mk_strz(after) : MK_STR_NONE,
 		(uint32_t)limit, &users);
 	if (n < 0)
@@ -437,14 +474,18 @@ static void kick_worker(struct mk_worker *w, void *arg) { mk_sessions_each(w, ki
 
 static const struct mk_arg args_session_list[] = {
 	{ "domain", MK_ARG_DOMAIN, true, "only this domain's" },
+	{ "user", MK_ARG_JID, true, "only this user's" },
 	{ "limit", MK_ARG_INT, true, "how many at most (1000)" }, { 0 }
 };
-COMMAND(session_list, "session list", "Sessions that are open now.", args_session_list)
+COMMAND(session_list, "session list", "Sessions that are open now, in no order.",
+	args_session_list)
 {
 	struct session_list l = { .c = c, .domain = mk_cmd_arg_jid(c, "domain"),
-		.limit = mk_cmd_arg_int(c, "limit", 1000) };
+		.jid = mk_cmd_arg_jid(c, "user"), .limit = limit_arg(c) };
 
 	UNUSED;
+	if (l.limit < 0)
+		return (int)l.limit;
 	mk_workers_call(list_worker, &l);
 	return 0;
 }
@@ -487,36 +528,133 @@ COMMAND(session_kick, "session kick", "Ends a session, or all of a user's.", arg
 
 /* ---- domains ---------------------------------------------------------------------------- */
 
+/* One change at a time: what is stored and what is effective stay the same. */
+static pthread_mutex_t domain_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* What is effective changes on the main thread, as a reload's domains do. */
+struct domain_change {
+	void (*fn)(struct domain_change *x);
+	struct mk_str name;
+	const char *type;
+	bool enabled;
+	int r;
+};
+static void change_main(void *arg)
+{
+	struct domain_change *x = arg;
+	x->fn(x);
+}
+static int change_domain(struct domain_change *x)
+{
+	return mk_main_call(change_main, x) ? x->r : -MK_EAGAIN;
+}
+static void do_domain_add(struct domain_change *x)
+{
+	x->r = mk_domain_add(x->name, x->type, false, true);
+}
+static void do_domain_enable(struct domain_change *x)
+{
+	x->r = mk_domain_enable(x->name, x->enabled);
+	if (x->r == 0 && !x->enabled)
+		mk_domain_shut(x->name);
+}
+static void do_domain_remove(struct domain_change *x) { x->r = mk_domain_remove(x->name); }
+
+static int domain_put(struct mk_store *st, const char *name, const char *type, bool enabled)
+{
+	struct mk_value row[] = { mk_textz(name), mk_textz(type), mk_int(enabled) };
+
+	return mk_put(st, &mk_domain_table, row, MK_ANY) == MK_STORE_OK ? 0 : -MK_EIO;
+}
+
+static int type_arg(struct mk_cmd *c, const char **out)
+{
+	const struct mk_config *conf = mk_app_config();
+	const char *type = mk_cmd_arg(c, "type");
+
+	for (size_t i = 0; i < conf->type_count; i++)
+		if (strcmp(conf->types[i].name, type) == 0) {
+			*out = type;
+			return 0;
+		}
+	return mk_cmd_fail(c, -MK_ENOENT, "there is no host type '%s'", type);
+}
+
+static int domain_failed(struct mk_cmd *c, int r, const char *name)
+{
+	if (r == -MK_EAGAIN)
+		return stopping(c);
+	return mk_cmd_fail(c, r, "%s: %s", name,
+		r == -MK_EIO ? "it can't be stored now" : mk_strerror(-r));
+}
+
+static int add_domain(struct mk_store *st, const char *name, const char *type)
+{
+	struct domain_change x = { .fn = do_domain_add, .name = mk_strz(name), .type = type };
+	int r;
+
+	if (mk_domain_find_any(name, strlen(name)) != NULL)
+		return -MK_EEXIST;
+	r = domain_put(st, name, type, true);
+	return r < 0 ? r : change_domain(&x);
+}
+
 static const struct mk_arg args_domain_add[] = {
 	{ "domain", MK_ARG_DOMAIN, false, "the domain" },
 	{ "type", MK_ARG_TEXT, false, "its host type" }, { 0 }
 };
-
-static int domain_put(struct mk_cmd *c, struct mk_store *st, const char *name, const char *type,
-	bool enabled)
-{
-	struct mk_value row[] = { mk_textz(name), mk_textz(type), mk_int(enabled) };
-	enum mk_store_status s = mk_put(st, &mk_domain_table, row, MK_ANY);
-
-	return s == MK_STORE_OK ? 0 : mk_cmd_fail(c, -MK_EIO, "the domain can't be stored now");
-}
-
 COMMAND(domain_add, "domain add", "Serves one more domain, at once.", args_domain_add)
 {
-	const char *name = mk_jid_full(mk_cmd_arg_jid(c, "domain")), *type = mk_cmd_arg(c, "type");
-	int r;
+	const char *name = mk_jid_full(mk_cmd_arg_jid(c, "domain")), *type;
+	int r = type_arg(c, &type);
 
 	UNUSED;
-	if (mk_domain_find_any(name, strlen(name)) != NULL)
-		return mk_cmd_fail(c, -MK_EEXIST, "domain %s is there already", name);
-	if (mk_host_type_get(type) == NULL || strcmp(type, "*") == 0)
-		return mk_cmd_fail(c, -MK_ENOENT, "there is no host type '%s'", type);
-	if ((r = domain_put(c, st, name, type, true)) < 0)
+	if (r < 0)
 		return r;
-	r = mk_domain_add(mk_strz(name), type, false, true);
-	return r < 0 ? mk_cmd_fail(c, r, "%s: %s", name, mk_strerror(-r)) : 0;
+	pthread_mutex_lock(&domain_lock);
+	r = add_domain(st, name, type);
+	pthread_mutex_unlock(&domain_lock);
+	return r == -MK_EEXIST ? mk_cmd_fail(c, r, "domain %s is there already", name)
+		: r < 0 ? domain_failed(c, r, name) : 0;
 }
 
+static const struct mk_arg args_domain_import[] = {
+	{ "type", MK_ARG_TEXT, false, "their host type" },
+	{ "domains", MK_ARG_WORDS, false, "the domains; '-' reads them, one a line" }, { 0 }
+};
+COMMAND(domain_import, "domain import", "Adds many domains; those that are there stay as they are.",
+	args_domain_import)
+{
+	const char *p = mk_cmd_arg(c, "domains"), *type;
+	int64_t added = 0, there = 0;
+	int r = type_arg(c, &type);
+
+	UNUSED;
+	while (r == 0 && *(p += strspn(p, " \t\r\n")) != '\0') {
+		struct mk_str word = { p, strcspn(p, " \t\r\n") };
+		struct mk_jid *j = NULL;
+		p += word.n;
+		if ((r = mk_jid_parse(word, &j)) < 0 || mk_jid_local(j).n != 0 || !mk_jid_is_bare(j)) {
+			r = mk_cmd_fail(c, -MK_EJID, "no domain: %.*s (%lld were added)", (int)word.n,
+				word.p, (long long)added);
+		} else {
+			pthread_mutex_lock(&domain_lock);
+			r = add_domain(st, mk_jid_full(j), type);
+			pthread_mutex_unlock(&domain_lock);
+			mk_store_job_end(st);
+			added += r == 0;
+			there += r == -MK_EEXIST;
+			r = r == -MK_EEXIST || r == 0 ? 0 : domain_failed(c, r, mk_jid_full(j));
+		}
+		if (j != NULL)
+			mk_jid_unref(&j);
+	}
+	mk_cmd_int(c, "added", added);
+	mk_cmd_int(c, "there_already", there);
+	return r;
+}
+
+/* Under the lock. */
 static int dynamic_domain(struct mk_cmd *c, struct mk_domain **out)
 {
 	const char *name = mk_jid_full(mk_cmd_arg_jid(c, "domain"));
@@ -536,74 +674,114 @@ static int domain_enable(struct mk_cmd *c, struct mk_store *st, bool enabled)
 	struct mk_domain *d;
 	int r = dynamic_domain(c, &d);
 
-	if (r < 0 || (r = domain_put(c, st, mk_jid_full(d->jid), d->type->name, enabled)) < 0)
+	if (r < 0)
 		return r;
-	mk_domain_enable(mk_strz(mk_jid_full(d->jid)), enabled);
-	if (!enabled)
-		mk_domain_shut(mk_strz(mk_jid_full(d->jid)));
+	struct domain_change x = { .fn = do_domain_enable, .name = mk_jid_domain(d->jid),
+		.enabled = enabled };
+	if ((r = domain_put(st, mk_jid_full(d->jid), d->type->name, enabled)) < 0 ||
+	    (r = change_domain(&x)) < 0)
+		return domain_failed(c, r, mk_jid_full(d->jid));
 	return 0;
+}
+static int domain_enable_locked(struct mk_cmd *c, struct mk_store *st, bool enabled)
+{
+	pthread_mutex_lock(&domain_lock);
+	int r = domain_enable(c, st, enabled);
+	pthread_mutex_unlock(&domain_lock);
+	return r;
 }
 COMMAND(domain_enable, "domain enable", "Serves a disabled domain again.", args_one_domain)
 {
 	UNUSED;
-	return domain_enable(c, st, true);
+	return domain_enable_locked(c, st, true);
 }
 COMMAND(domain_disable, "domain disable", "Ends a domain's sessions and refuses its users.",
 	args_one_domain)
 {
 	UNUSED;
-	return domain_enable(c, st, false);
+	return domain_enable_locked(c, st, false);
 }
 
+/* A crash on the way leaves a disabled domain, which can be removed again. */
+static int domain_remove(struct mk_cmd *c, struct mk_store *st)
+{
+	struct mk_domain *d;
+	uint64_t rows = 0;
+	int r = dynamic_domain(c, &d);
+
+	if (r < 0 || (r = domain_enable(c, st, false)) < 0)
+		return r;
+	struct mk_str name = mk_jid_domain(d->jid);
+	struct mk_value key[] = { mk_text(name) };
+	struct domain_change x = { .fn = do_domain_remove, .name = name };
+	if (!mk_cmd_flag(c, "keep-data") && (r = mk_store_drop_domain(st, name, &rows)) < 0)
+		return mk_cmd_fail(c, r, "its data can't be removed now; the domain is disabled");
+	if (mk_delete(st, &mk_domain_table, key) > MK_STORE_NOTFOUND)
+		return mk_cmd_fail(c, -MK_EIO, "the domain can't be removed from storage now");
+	mk_account_forget_all();
+	if ((r = change_domain(&x)) < 0)
+		return domain_failed(c, r, mk_jid_full(d->jid));
+	mk_cmd_int(c, "rows", (int64_t)rows);
+	return 0;
+}
 static const struct mk_arg args_domain_remove[] = {
 	{ "domain", MK_ARG_DOMAIN, false, "the domain" },
 	{ "keep-data", MK_ARG_FLAG, true, "leave its accounts and their data in storage" }, { 0 }
 };
 COMMAND(domain_remove, "domain remove", "Removes a domain and all of its data.", args_domain_remove)
 {
-	struct mk_domain *d;
-	uint64_t rows = 0;
-	int r = dynamic_domain(c, &d);
-
 	UNUSED;
-	if (r < 0)
-		return r;
-	struct mk_str name = mk_jid_domain(d->jid);
-	struct mk_value key[] = { mk_text(name) };
-	mk_domain_enable(name, false);
-	mk_domain_shut(name);
-	if (!mk_cmd_flag(c, "keep-data") && (r = mk_store_drop_domain(st, name, &rows)) < 0)
-		return mk_cmd_fail(c, r, "its data can't be removed now; the domain is disabled");
-	if (mk_delete(st, &mk_domain_table, key) > MK_STORE_NOTFOUND)
-		return mk_cmd_fail(c, -MK_EIO, "the domain can't be removed from storage now");
-	mk_account_forget_all();
-	mk_domain_remove(name);
-	mk_cmd_int(c, "rows", (int64_t)rows);
-	return 0;
+	pthread_mutex_lock(&domain_lock);
+	int r = domain_remove(c, st);
+	pthread_mutex_unlock(&domain_lock);
+	return r;
 }
 
-struct domain_list { struct mk_cmd *c; int64_t limit; };
+struct domain_list { struct mk_domain **v; size_t n, cap; const char *after, *type; };
 static bool list_domain(struct mk_domain *d, void *arg)
 {
 	struct domain_list *l = arg;
 
-	mk_cmd_row(l->c);
-	mk_cmd_str(l->c, "domain", mk_jid_full(d->jid));
-	mk_cmd_str(l->c, "type", d->type->name);
-	mk_cmd_bool(l->c, "enabled", atomic_load(&d->enabled));
-	mk_cmd_bool(l->c, "static", d->is_static);
-	return --l->limit > 0;
+	if ((l->after != NULL && strcmp(mk_jid_full(d->jid), l->after) <= 0) ||
+	    (l->type != NULL && strcmp(d->type->name, l->type) != 0))
+		return true;
+	if (l->n == l->cap) {
+		l->cap = l->cap != 0 ? l->cap * 2 : 64;
+		l->v = mk_realloc(l->v, l->cap * sizeof *l->v);
+	}
+	l->v[l->n++] = d;
+	return true;
 }
-static const struct mk_arg args_limit[] = {
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(mk_jid_full((*(struct mk_domain *const *)a)->jid),
+		mk_jid_full((*(struct mk_domain *const *)b)->jid));
+}
+static const struct mk_arg args_domain_list[] = {
+	{ "type", MK_ARG_TEXT, true, "only those of this host type" },
+	{ "after", MK_ARG_TEXT, true, "names after this one" },
 	{ "limit", MK_ARG_INT, true, "how many at most (1000)" }, { 0 }
 };
 COMMAND(domain_list, "domain list", "Domains, their host types and whether they are enabled.",
-	args_limit)
+	args_domain_list)
 {
-	struct domain_list l = { c, mk_cmd_arg_int(c, "limit", 1000) };
+	struct domain_list l = { .after = mk_cmd_arg(c, "after"), .type = mk_cmd_arg(c, "type") };
+	int limit = limit_arg(c);
 
 	UNUSED;
+	if (limit < 0)
+		return limit;
 	mk_domain_each(list_domain, &l);
+	if (l.n != 0)
+		qsort(l.v, l.n, sizeof *l.v, by_name);
+	for (size_t k = 0; k < l.n && k < (size_t)limit; k++) {
+		mk_cmd_row(c);
+		mk_cmd_str(c, "domain", mk_jid_full(l.v[k]->jid));
+		mk_cmd_str(c, "type", l.v[k]->type->name);
+		mk_cmd_bool(c, "enabled", atomic_load(&l.v[k]->enabled));
+		mk_cmd_bool(c, "static", l.v[k]->is_static);
+	}
+	mk_free(l.v);
 	return 0;
 }
 COMMAND(domain_count, "domain count", "How many domains there are.", NULL)
@@ -897,7 +1075,7 @@ const struct mk_command *const mk_core_commands[] = {
 	&command_account_register, &command_account_unregister, &command_account_password,
 	&command_account_list, &command_account_count, &command_account_check,
 	&command_session_list, &command_session_count, &command_session_info, &command_session_kick,
-	&command_domain_add, &command_domain_disable, &command_domain_enable, &command_domain_remove,
+	&command_domain_add, &command_domain_import, &command_domain_disable, &command_domain_enable, &command_domain_remove,
 	&command_domain_list, &command_domain_count,
 	&command_plugin_list, &command_plugin_start, &command_plugin_stop, &command_plugin_reload,
 	&command_hooks, &command_trace,

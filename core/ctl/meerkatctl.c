@@ -2,7 +2,8 @@
  * ctl/meerkatctl.c - the operator's tool: one command, one answer
  *
  * Asks the server for its table of commands, so that arguments, help and
- * completion fit the server it talks to. Links nothing of the core.
+ * completion fit the server it talks to. Links nothing of the core: what needs
+ * a configuration is asked of the meerkatd beside it.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -21,13 +23,15 @@ static FILE *to, *from;
 
 static void usage(FILE *f)
 {
-	fputs("usage: meerkatctl [-s SOCKET] [--json] COMMAND [ARGUMENT]... [--FLAG [VALUE]]...\n"
+	fputs("usage: meerkatctl [-s SOCKET | -c FILE] [--json] COMMAND [ARGUMENT]... [--NAME [VALUE]]...\n"
 	      "  -s, --socket PATH   control socket ($MEERKAT_SOCKET, /run/meerkat/meerkat.sock)\n"
+	      "  -c, --config FILE   the control socket that this configuration names\n"
 	      "      --json          answers as JSON\n"
 	      "  help [COMMAND]      commands, or one of them\n"
 	      "  check-config [FILE] checks a configuration without a server\n"
 	      "  completion SHELL    a script for bash, zsh or fish\n"
-	      "A secret that is left out is asked for; '-' reads it from standard input.\n", f);
+	      "A secret that is left out is asked for; '-' reads it from standard input.\n"
+	      "After '--' nothing is an option.\n", f);
 }
 
 /* ---- talking ------------------------------------------------------------------------ */
@@ -54,6 +58,7 @@ static bool connect_server(const char *path)
 	return to != NULL && from != NULL;
 }
 
+/* Takes args. */
 static json_t *ask(const char *command, json_t *args)
 {
 	json_t *o = json_pack("{s:s, s:o}", "command", command, "args", args), *answer;
@@ -187,58 +192,52 @@ static int show(const json_t *answer, bool as_json)
 	}
 	if (text != NULL)
 		fputs(text, stdout);
-	if (json_array_size(rows) == 1)
+	if (json_is_true(json_object_get(answer, "record")))
 		show_one(json_array_get(rows, 0));
 	else if (rows != NULL)
 		show_table(rows);
-	return 0;
+	return fflush(stdout) == 0 && !ferror(stdout) ? 0 : EXIT_FAILED;
 }
 
 /* ---- the table of commands ---------------------------------------------------------------- */
 
-struct argument { char name[64], type[16]; const char *doc; bool optional; };
-
-/* "name?:type:doc" lines. How many; at most 16. */
-static int arguments(const json_t *command, struct argument a[16])
+static const char *field(const json_t *o, const char *key)
 {
-	const char *p = json_string_value(json_object_get(command, "args"));
-	int n = 0;
-
-	while (p != NULL && *p != '\0' && n < 16) {
-		const char *end = strchr(p, '\n'), *c1 = strchr(p, ':'), *c2 = c1 ? strchr(c1 + 1, ':') : NULL;
-		size_t name_n;
-		if (c2 == NULL)
-			break;
-		name_n = (size_t)(c1 - p);
-		a[n].optional = name_n > 0 && p[name_n - 1] == '?';
-		if (a[n].optional)
-			name_n--;
-		snprintf(a[n].name, sizeof a[n].name, "%.*s", (int)name_n, p);
-		snprintf(a[n].type, sizeof a[n].type, "%.*s", (int)(c2 - c1 - 1), c1 + 1);
-		a[n].doc = c2 + 1;
-		n++;
-		p = end != NULL ? end + 1 : NULL;
-	}
-	return n;
+	const char *z = json_string_value(json_object_get(o, key));
+	return z != NULL ? z : "";
+}
+static bool is_type(const json_t *argument, const char *type)
+{
+	return strcmp(field(argument, "type"), type) == 0;
+}
+static bool is_optional(const json_t *argument)
+{
+	return json_is_true(json_object_get(argument, "optional"));
+}
+/* An array; of no length if the command takes nothing. */
+static const json_t *arguments(const json_t *command)
+{
+	return json_object_get(command, "args");
 }
 
 static void print_command(const json_t *c, bool in_full)
 {
-	struct argument a[16];
-	int n = arguments(c, a);
+	json_t *a;
+	size_t i;
 
-	printf("%s", json_string_value(json_object_get(c, "name")));
-	for (int i = 0; i < n; i++)
-		if (strcmp(a[i].type, "flag") == 0)
-			printf(" [--%s]", a[i].name);
+	printf("%s", field(c, "name"));
+	json_array_foreach((json_t *)arguments(c), i, a)
+		if (is_type(a, "flag"))
+			printf(" [--%s]", field(a, "name"));
 		else
-			printf(a[i].optional ? " [%s]" : " %s", a[i].name);
-	printf("\n    %s\n", json_string_value(json_object_get(c, "doc")));
-	for (int i = 0; in_full && i < n; i++) {
-		const char *end = strchr(a[i].doc, '\n');
-		printf("    %-12s %.*s\n", a[i].name,
-			end != NULL ? (int)(end - a[i].doc) : (int)strlen(a[i].doc), a[i].doc);
-	}
+			printf(is_optional(a) ? " [%s]" : is_type(a, "words") ? " %s..." : " %s",
+				field(a, "name"));
+	printf("\n    %s\n", field(c, "doc"));
+	if (!in_full)
+		return;
+	json_array_foreach((json_t *)arguments(c), i, a)
+		printf("    %s%-12s %s\n", is_type(a, "flag") ? "--" : "  ", field(a, "name"),
+			field(a, "doc"));
 }
 
 /* The command whose words are the longest beginning of argv; *words of them. */
@@ -296,57 +295,128 @@ static char *ask_secret(const char *name)
 	return line;
 }
 
-static json_t *parse_args(const json_t *command, int argc, char **argv)
+static const json_t *argument(const json_t *command, const char *name, size_t n)
 {
-	struct argument a[16];
-	int n = arguments(command, a), next = 0;
-	json_t *o = json_object();
+	json_t *a;
+	size_t i;
+
+	json_array_foreach((json_t *)arguments(command), i, a)
+		if (strlen(field(a, "name")) == n && strncmp(field(a, "name"), name, n) == 0)
+			return a;
+	return NULL;
+}
+
+/* The next that is given by its place. */
+static const json_t *next_argument(const json_t *command, const json_t *have)
+{
+	json_t *a;
+	size_t i;
+
+	json_array_foreach((json_t *)arguments(command), i, a)
+		if (!is_type(a, "flag") && (is_type(a, "words") ||
+		    json_object_get(have, field(a, "name")) == NULL))
+			return a;
+	return NULL;
+}
+
+static bool set_text(json_t *o, const char *name, const char *text)
+{
+	if (json_object_set_new(o, name, json_string(text)) == 0)
+		return true;
+	fprintf(stderr, "meerkatctl: '%s' is no UTF-8\n", name);
+	return false;
+}
+
+static bool set_secret(json_t *o, const char *name)
+{
+	char *s = ask_secret(name);
+	bool ok = s != NULL && set_text(o, name, s);
+
+	if (s == NULL)
+		fprintf(stderr, "meerkatctl: '%s' was not given\n", name);
+	else
+		explicit_bzero(s, strlen(s));
+	free(s);
+	return ok;
+}
+
+static bool add_word(json_t *o, const char *name, const char *word)
+{
+	const char *old = json_string_value(json_object_get(o, name));
+	size_t n = (old != NULL ? strlen(old) + 1 : 0) + strlen(word) + 1;
+	char *both = malloc(n);
+	bool ok;
+
+	if (both == NULL)
+		return false;
+	snprintf(both, n, "%s%s%s", old != NULL ? old : "", old != NULL ? "\n" : "", word);
+	ok = set_text(o, name, both);
+	free(both);
+	return ok;
+}
+
+/* from_stdin: set to the argument of words that is to be read. */
+static json_t *parse_args(const json_t *command, int argc, char **argv, const char **from_stdin)
+{
+	json_t *o = json_object(), *each;
+	bool flags = true;
+	size_t k;
 
 	for (int i = 0; i < argc; i++) {
-		int k;
-		if (strncmp(argv[i], "--", 2) == 0 && argv[i][2] != '\0') {
-			for (k = 0; k < n && strcmp(a[k].name, argv[i] + 2) != 0; k++)
-				;
-			if (k == n) {
-				fprintf(stderr, "meerkatctl: '%s' is no argument of '%s'\n", argv[i],
-					json_string_value(json_object_get(command, "name")));
+		const json_t *a;
+		const char *value = argv[i], *name;
+		if (flags && strcmp(value, "--") == 0) {
+			flags = false;
+			continue;
+		}
+		if (flags && strncmp(value, "--", 2) == 0) {
+			size_t n = strcspn(value + 2, "=");
+			a = argument(command, value + 2, n);
+			if (a == NULL) {
+				fprintf(stderr, "meerkatctl: '%s' is no argument of '%s'\n", value,
+					field(command, "name"));
 				goto fail;
 			}
-			if (strcmp(a[k].type, "flag") == 0) {
-				json_object_set_new(o, a[k].name, json_true());
+			name = field(a, "name");
+			if (is_type(a, "flag") && value[2 + n] == '\0') {
+				json_object_set_new(o, name, json_true());
 				continue;
 			}
-			if (++i == argc) {
-				fprintf(stderr, "meerkatctl: --%s needs a value\n", a[k].name);
+			if (is_type(a, "flag") || (value[2 + n] == '\0' && i + 1 == argc)) {
+				fprintf(stderr, "meerkatctl: --%s %s\n", name,
+					is_type(a, "flag") ? "takes no value" : "needs a value");
 				goto fail;
 			}
+			value = value[2 + n] == '=' ? value + 3 + n : argv[++i];
 		} else {
-			while (next < n && (strcmp(a[next].type, "flag") == 0 ||
-			                    json_object_get(o, a[next].name) != NULL))
-				next++;
-			if (next == n) {
-				fprintf(stderr, "meerkatctl: too many arguments: %s\n", argv[i]);
+			a = next_argument(command, o);
+			if (a == NULL) {
+				fprintf(stderr, "meerkatctl: too many arguments: %s\n", value);
 				goto fail;
 			}
-			k = next++;
+			name = field(a, "name");
 		}
-		if (strcmp(a[k].type, "secret") == 0 && strcmp(argv[i], "-") == 0) {
-			char *s = ask_secret(a[k].name);
-			json_object_set_new(o, a[k].name, json_string(s != NULL ? s : ""));
-			free(s);
-		} else if (json_object_set_new(o, a[k].name, json_string(argv[i])) < 0) {
-			fprintf(stderr, "meerkatctl: '%s' is no UTF-8\n", a[k].name);
+		if (is_type(a, "secret") && strcmp(value, "-") == 0) {
+			if (!set_secret(o, name))
+				goto fail;
+		} else if (is_type(a, "words") && strcmp(value, "-") == 0) {
+			*from_stdin = name;
+		} else if (!(is_type(a, "words") ? add_word(o, name, value)
+		                                  : set_text(o, name, value))) {
 			goto fail;
 		}
 	}
-	for (int k = 0; k < n; k++)
-		if (strcmp(a[k].type, "secret") == 0 && !a[k].optional &&
-		    json_object_get(o, a[k].name) == NULL) {
-			char *s = ask_secret(a[k].name);
-			if (s == NULL)
-				goto fail;
-			json_object_set_new(o, a[k].name, json_string(s));
-			free(s);
+	json_array_foreach((json_t *)arguments(command), k, each)
+		if (is_type(each, "secret") && !is_optional(each) &&
+		    json_object_get(o, field(each, "name")) == NULL &&
+		    !set_secret(o, field(each, "name")))
+			goto fail;
+	json_array_foreach((json_t *)arguments(command), k, each)
+		if (!is_optional(each) && json_object_get(o, field(each, "name")) == NULL &&
+		    (*from_stdin == NULL || strcmp(*from_stdin, field(each, "name")) != 0)) {
+			fprintf(stderr, "meerkatctl: '%s' needs the argument '%s': %s\n",
+				field(command, "name"), field(each, "name"), field(each, "doc"));
+			goto fail;
 		}
 	return o;
 fail:
@@ -354,15 +424,110 @@ fail:
 	return NULL;
 }
 
+/* ---- many words from standard input -------------------------------------------------------- */
+
+#define PART_BYTES 16384               /* of words in one request               */
+
+/* Adds up the numbers of two answers that each are one row. */
+static void sum_up(json_t *sum, const json_t *answer)
+{
+	json_t *into = json_array_get(json_object_get(sum, "rows"), 0), *v;
+	const char *key;
+
+	json_object_foreach(json_array_get(json_object_get(answer, "rows"), 0), key, v) {
+		json_t *old = json_object_get(into, key);
+		if (json_is_integer(old) && json_is_integer(v))
+			json_integer_set(old, json_integer_value(old) + json_integer_value(v));
+	}
+}
+
+static json_t *ask_in_parts(const char *command, json_t *args, const char *name)
+{
+	json_t *sum = NULL, *answer;
+	char *line = NULL;
+	size_t cap = 0;
+	bool more = true;
+
+	while (more) {
+		size_t bytes = 0;
+		json_object_del(args, name);
+		while (bytes < PART_BYTES && (more = getline(&line, &cap, stdin) > 0)) {
+			line[strcspn(line, "\r\n")] = '\0';
+			bytes += strlen(line) + 1;
+			if (*line != '\0' && !add_word(args, name, line))
+				exit(EXIT_USAGE);
+		}
+		if (json_object_get(args, name) == NULL)
+			json_object_set_new(args, name, json_string(""));
+		answer = ask(command, json_incref(args));
+		if (sum == NULL || !json_is_true(json_object_get(answer, "ok"))) {
+			json_decref(sum);
+			sum = answer;
+			if (!json_is_true(json_object_get(answer, "ok")))
+				break;
+		} else {
+			sum_up(sum, answer);
+			json_decref(answer);
+		}
+	}
+	free(line);
+	return sum;
+}
+
 /* ---- completion ---------------------------------------------------------------------------- */
 
-static void each_name(const json_t *table, const char *before, const char *after)
+/* z with what closes a quoted word escaped, as sh (mark "'\\''") and fish do. */
+static void put_quoted(const char *z, const char *mark)
 {
+	putchar('\'');
+	for (; *z != '\0'; z++)
+		if (*z == '\'')
+			fputs(mark, stdout);
+		else
+			putchar(*z);
+	putchar('\'');
+}
+
+static void complete_words(const json_t *table)
+{
+	json_t *c, *a;
+	size_t i, k;
+
+	json_array_foreach((json_t *)table, i, c) {
+		printf("\t\t");
+		put_quoted(field(c, "name"), "'\\''");
+		json_array_foreach((json_t *)arguments(c), k, a)
+			if (is_optional(a))
+				printf(" '%s --%s'", field(c, "name"), field(a, "name"));
+		putchar('\n');
+	}
+}
+
+static void complete_fish(const json_t *table)
+{
+	const char *before = "";
 	json_t *c;
 	size_t i;
 
-	json_array_foreach((json_t *)table, i, c)
-		printf("%s%s%s", before, json_string_value(json_object_get(c, "name")), after);
+	puts("complete -c meerkatctl -f");
+	json_array_foreach((json_t *)table, i, c) {
+		const char *name = field(c, "name"), *space = strrchr(name, ' ');
+		/* The last word of the name, once those before it stand there. */
+		printf("complete -c meerkatctl -n '");
+		if (space != NULL)
+			printf("__fish_seen_subcommand_from %.*s", (int)(space - name), name);
+		else
+			printf("__fish_use_subcommand");
+		printf("' -a '%s' -d ", space != NULL ? space + 1 : name);
+		put_quoted(field(c, "doc"), "\\'");
+		putchar('\n');
+		/* The first one, once for those that share it. */
+		size_t n = strcspn(name, " ");
+		if (space != NULL && (strlen(before) <= n || strncmp(before, name, n + 1) != 0))
+			printf("complete -c meerkatctl -n '__fish_use_subcommand' -a '%.*s'\n",
+				(int)n, name);
+		before = name;
+	}
 }
 
 static int completion(const json_t *table, const char *shell)
@@ -370,34 +535,33 @@ static int completion(const json_t *table, const char *shell)
 	if (strcmp(shell, "bash") == 0 || strcmp(shell, "zsh") == 0) {
 		if (shell[0] == 'z')
 			puts("autoload -U +X bashcompinit && bashcompinit");
-		printf("_meerkatctl() {\n\tlocal words=(");
-		each_name(table, "'", "' ");
-		puts("'help' 'check-config' 'completion bash' 'completion zsh' 'completion fish')\n"
+		puts("_meerkatctl() {\n\tlocal words=(");
+		complete_words(table);
+		puts("\t\t'help' 'check-config' 'completion bash' 'completion zsh' 'completion fish'\n\t)\n"
 		     "\tlocal have=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\" cur=\"${COMP_WORDS[COMP_CWORD]}\" w r\n"
 		     "\tCOMPREPLY=()\n"
 		     "\tfor w in \"${words[@]}\"; do\n"
-		     "\t\tif [ -z \"$have\" ]; then r=\"$w\"; elif [ \"${w#\"$have \"}\" != \"$w\" ]; "
-		     "then r=\"${w#\"$have \"}\"; else continue; fi\n"
-		     "\t\tr=\"${r%% *}\"\n"
-		     "\t\tcase \"$r\" in \"$cur\"*) COMPREPLY+=(\"$r\");; esac\n"
+		     "\t\tif [ -z \"$have\" ]; then\n\t\t\tr=$w\n"
+		     "\t\telif [ \"${w#\"$have \"}\" != \"$w\" ]; then\n\t\t\tr=${w#\"$have \"}\n"
+		     "\t\telse\n\t\t\tcontinue\n\t\tfi\n"
+		     "\t\tr=${r%% *}\n"
+		     "\t\tcase \" ${COMPREPLY[*]} \" in *\" $r \"*) continue ;; esac\n"
+		     "\t\tcase $r in \"$cur\"*) COMPREPLY+=(\"$r\") ;; esac\n"
 		     "\tdone\n}\ncomplete -F _meerkatctl meerkatctl");
 		return 0;
 	}
 	if (strcmp(shell, "fish") == 0) {
-		json_t *c;
-		size_t i;
-		json_array_foreach((json_t *)table, i, c)
-			printf("complete -c meerkatctl -f -n '__fish_use_subcommand' -a '%s' -d '%s'\n",
-				json_string_value(json_object_get(c, "name")),
-				json_string_value(json_object_get(c, "doc")));
+		complete_fish(table);
 		return 0;
 	}
 	fprintf(stderr, "meerkatctl: completion for bash, zsh or fish\n");
 	return EXIT_USAGE;
 }
 
-/* meerkatd beside this program, or where it is installed. */
-static int check_config(const char *file)
+/* ---- what meerkatd answers ------------------------------------------------------------------ */
+
+/* Becomes the meerkatd beside this program, or where it is installed. */
+static void become_meerkatd(const char *what, const char *file)
 {
 	char self[4096], path[4160];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -411,37 +575,132 @@ static int check_config(const char *file)
 		if (access(path, X_OK) != 0)
 			snprintf(path, sizeof path, "%s/../sbin/meerkatd", self);
 		if (file != NULL)
-			execl(path, "meerkatd", "--check", "-c", file, (char *)NULL);
+			execl(path, "meerkatd", what, "-c", file, (char *)NULL);
 		else
-			execl(path, "meerkatd", "--check", (char *)NULL);
+			execl(path, "meerkatd", what, (char *)NULL);
 	}
 	fprintf(stderr, "meerkatctl: meerkatd is not beside this program\n");
-	return EXIT_FAILED;
+	_exit(EXIT_FAILED);
+}
+
+/* The control socket that a configuration names, or NULL after a message. */
+static char *socket_of(const char *file)
+{
+	int fds[2], status;
+	char *line = NULL;
+	size_t cap = 0;
+	pid_t pid;
+
+	if (pipe(fds) < 0 || (pid = fork()) < 0) {
+		perror("meerkatctl");
+		return NULL;
+	}
+	if (pid == 0) {
+		dup2(fds[1], STDOUT_FILENO);
+		close(fds[0]);
+		close(fds[1]);
+		become_meerkatd("--control-socket", file);
+	}
+	close(fds[1]);
+	FILE *f = fdopen(fds[0], "r");
+	ssize_t n = f != NULL ? getline(&line, &cap, f) : -1;
+	if (f != NULL)
+		fclose(f);
+	if (waitpid(pid, &status, 0) < 0 || status != 0 || n <= 1) {
+		free(line);
+		return NULL;
+	}
+	line[strcspn(line, "\n")] = '\0';
+	return line;
+}
+
+/* ---- main ------------------------------------------------------------------------------------- */
+
+static int help(const json_t *table, int argc, char **argv)
+{
+	int used;
+	const json_t *c = find(table, argc, argv, &used);
+	json_t *x;
+	size_t i;
+
+	if (argc > 0 && c == NULL) {
+		size_t n = strlen(argv[0]), found = 0;
+		/* "help account": all that begins with it. */
+		json_array_foreach((json_t *)table, i, x)
+			if (strncmp(field(x, "name"), argv[0], n) == 0 && field(x, "name")[n] == ' ') {
+				print_command(x, false);
+				found++;
+			}
+		if (found == 0 || argc > 1) {
+			fprintf(stderr, "meerkatctl: there is no such command\n");
+			return EXIT_USAGE;
+		}
+		return 0;
+	}
+	if (c != NULL) {
+		print_command(c, true);
+		return 0;
+	}
+	usage(stdout);
+	putchar('\n');
+	json_array_foreach((json_t *)table, i, x)
+		print_command(x, false);
+	return 0;
+}
+
+static int run(const json_t *table, int argc, char **argv, bool as_json)
+{
+	const char *from_stdin = NULL;
+	int used, r;
+	const json_t *c = find(table, argc, argv, &used);
+
+	if (c == NULL) {
+		fprintf(stderr, "meerkatctl: there is no command '%s%s%s'; 'meerkatctl help' lists them\n",
+			argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
+		return EXIT_USAGE;
+	}
+	json_t *args = parse_args(c, argc - used, argv + used, &from_stdin);
+	if (args == NULL)
+		return EXIT_USAGE;
+	json_t *answer = from_stdin != NULL ? ask_in_parts(field(c, "name"), args, from_stdin)
+		: ask(field(c, "name"), json_incref(args));
+	json_decref(args);
+	r = show(answer, as_json);
+	json_decref(answer);
+	return r;
 }
 
 int main(int argc, char **argv)
 {
-	const char *path = getenv("MEERKAT_SOCKET");
-	bool as_json = false;
-	char *words[256];
-	int n = 0;
+	const char *path = getenv("MEERKAT_SOCKET"), *config = NULL;
+	bool as_json = false, options = true;
+	char **words = calloc((size_t)argc + 1, sizeof *words), *named = NULL;
+	int n = 0, r;
 
+	if (words == NULL)
+		return EXIT_FAILED;
 	if (path == NULL || *path == '\0')
 		path = "/run/meerkat/meerkat.sock";
-	for (int i = 1; i < argc && n < 256; i++) {
+	for (int i = 1; i < argc; i++) {
+		bool is_socket = strcmp(argv[i], "-s") == 0 || strcmp(argv[i], "--socket") == 0;
+		bool is_config = strcmp(argv[i], "-c") == 0 || strcmp(argv[i], "--config") == 0;
 		if (n == 0 && (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0)) {
 			usage(stdout);
 			return 0;
 		}
-		if (n == 0 && (strcmp(argv[i], "-s") == 0 || strcmp(argv[i], "--socket") == 0)) {
+		if (n == 0 && (is_socket || is_config)) {
 			if (++i == argc) {
 				usage(stderr);
 				return EXIT_USAGE;
 			}
-			path = argv[i];
-		} else if (strcmp(argv[i], "--json") == 0) {
+			if (is_socket)
+				path = argv[i];
+			else
+				config = argv[i];
+		} else if (options && strcmp(argv[i], "--json") == 0) {
 			as_json = true;
 		} else {
+			options = options && strcmp(argv[i], "--") != 0;
 			words[n++] = argv[i];
 		}
 	}
@@ -450,44 +709,23 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	if (strcmp(words[0], "check-config") == 0)
-		return check_config(n > 1 ? words[1] : NULL);
+		become_meerkatd("--check", n > 1 ? words[1] : config);
+	if (config != NULL && (path = named = socket_of(config)) == NULL)
+		return EXIT_USAGE;
 	if (!connect_server(path))
 		return EXIT_NO_SERVER;
-	json_t *table_answer = ask("commands", json_object());
-	const json_t *table = json_object_get(table_answer, "rows");
-	int used, r;
-
+	json_t *table = ask("commands", json_object());
+	const json_t *rows = json_object_get(table, "rows");
 	if (strcmp(words[0], "completion") == 0)
-		return completion(table, n > 1 ? words[1] : "");
-	if (strcmp(words[0], "help") == 0) {
-		const json_t *c = find(table, n - 1, words + 1, &used);
-		json_t *x;
-		size_t i;
-		if (n > 1 && c == NULL) {
-			fprintf(stderr, "meerkatctl: there is no such command\n");
-			return EXIT_USAGE;
-		}
-		if (c != NULL)
-			print_command(c, true);
-		else
-			json_array_foreach((json_t *)table, i, x)
-				print_command(x, false);
-		return 0;
-	}
-	const json_t *c = find(table, n, words, &used);
-	if (c == NULL) {
-		fprintf(stderr, "meerkatctl: there is no command '%s%s%s'; 'meerkatctl help' lists them\n",
-			words[0], n > 1 ? " " : "", n > 1 ? words[1] : "");
-		return EXIT_USAGE;
-	}
-	json_t *args = parse_args(c, n - used, words + used);
-	if (args == NULL)
-		return EXIT_USAGE;
-	json_t *answer = ask(json_string_value(json_object_get(c, "name")), args);
-	r = show(answer, as_json);
-	json_decref(answer);
-	json_decref(table_answer);
+		r = completion(rows, n > 1 ? words[1] : "");
+	else if (strcmp(words[0], "help") == 0)
+		r = help(rows, n - 1, words + 1);
+	else
+		r = run(rows, n, words, as_json);
+	json_decref(table);
 	fclose(to);
 	fclose(from);
+	free(named);
+	free(words);
 	return r;
 }

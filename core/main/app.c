@@ -40,7 +40,7 @@ struct running {                       /* an instance and where it came from */
 struct listening { struct mk_list node; struct mk_c2s *c2s; char *key; };
 
 static struct {
-	struct mk_config *config;
+	_Atomic(struct mk_config *) config;    /* jobs read it, too             */
 	struct mk_tls_store *tls;
 	struct mk_list running;        /* in the order they started             */
 	struct mk_list listening;
@@ -282,9 +282,14 @@ static struct running *running_find(const char *name, const struct mk_host_type 
 
 static void stop_inst(struct running *x)
 {
+	bool is_source = !mk_list_empty(&x->inst->sources);
+
 	mk_list_remove(&x->node);
 	mk_inst_stop(&x->inst, 5000);
 	mk_free(x);
+	/* Nobody logs in by what a source that is gone once said. */
+	if (is_source)
+		mk_account_forget_all();
 }
 
 static void type_settings(struct mk_host_type *t, const struct mk_config_type *c)
@@ -402,13 +407,17 @@ static struct mk_tls_cert_conf *certificates(const struct mk_config *c, size_t *
 	return v;
 }
 
-static char *listener_key(const struct mk_config_listener *l)
+/* All that a listener takes over when it starts: another key, another listener. */
+static char *listener_key(const struct mk_config_listener *l, const struct mk_config *c)
 {
 	struct mk_buf b = { 0 };
 	char *z;
 
-	mk_buf_printf(&b, "%s|%s|%lld|%d|%d|%d", l->kind, l->address, (long long)l->port, l->tls,
-		l->plain_without_tls, l->proxy_protocol);
+	mk_buf_printf(&b, "%s|%s|%lld|%d|%d|%d|%lld|%s|%d|%lld|%lld", l->kind, l->address,
+		(long long)l->port, l->tls, l->plain_without_tls, l->proxy_protocol,
+		(long long)l->backlog, c->tls_priorities != NULL ? c->tls_priorities : "",
+		c->tls_tickets, (long long)c->limits.connections_per_address,
+		(long long)c->limits.accepts_per_second);
 	for (uint32_t i = 0; i < l->proxy_from.n; i++)
 		mk_buf_printf(&b, "|%s", l->proxy_from.v[i]);
 	z = mk_strdup(mk_buf_z(&b));
@@ -426,7 +435,7 @@ static int start_listener(const struct mk_config_listener *l, const struct mk_co
 		mk_free(x);
 		return r;
 	}
-	x->key = listener_key(l);
+	x->key = listener_key(l, c);
 	mk_list_push(&app.listening, &x->node);
 	return 0;
 }
@@ -520,6 +529,17 @@ static unsigned worker_number(const struct mk_config *c)
 	return n < 1 ? 1 : n > 256 ? 256 : (unsigned)n;
 }
 
+static int open_log(const struct mk_config *c, struct mk_diag *d)
+{
+	int r = mk_log_open(c->log.file, (enum mk_log_format)c->log.format,
+		(enum mk_level)c->log.level);
+
+	if (r < 0)
+		mk_diag_add(d, "log file %s can't be opened",
+			c->log.file != NULL ? c->log.file : "(standard error)");
+	return r;
+}
+
 static int start_all(struct mk_diag *d)
 {
 	struct mk_config *c = app.config;
@@ -540,7 +560,8 @@ static int start_all(struct mk_diag *d)
 		return r;
 	}
 	app.workers = true;
-	mk_watchdog_start(c->watchdog_ms);
+	if (c->watchdog_ms != 0)
+		mk_watchdog_start(c->watchdog_ms);
 	if ((r = check_plugins(c, d)) < 0 || (r = open_stores(c, d)) < 0)
 		return r;
 	for (size_t i = 0; i < c->domain_count; i++)
@@ -582,15 +603,13 @@ int mk_app_start(const char *conf_path, struct mk_diag *d)
 	main_thread = pthread_self();
 	app.started = mk_now_usec();
 	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = mk_config_read(conf_path, d, &app.config);
+	struct mk_config *c = NULL;
+	r = mk_config_read(conf_path, d, &c);
 	if (r < 0)
 		return r;
-	r = mk_log_open(app.config->log.file, (enum mk_log_format)app.config->log.format,
-		(enum mk_level)app.config->log.level);
-	if (r < 0) {
-		mk_diag_add(d, "log file %s can't be opened", app.config->log.file);
+	app.config = c;
+	if ((r = open_log(c, d)) < 0)
 		return r;
-	}
 	r = start_all(d);
 	if (r < 0) {
 		mk_app_stop();
@@ -599,6 +618,20 @@ int mk_app_start(const char *conf_path, struct mk_diag *d)
 	mk_log(NULL, MK_NOTICE, "server is ready", "version=%s workers=%u start_ms=%lld", MK_VERSION,
 		mk_worker_count, (long long)(mk_now_usec() - app.started) / 1000);
 	return 0;
+}
+
+/* Every certificate, before anything has changed. */
+static int check_tls(const struct mk_config *c, struct mk_diag *d)
+{
+	size_t n;
+	struct mk_tls_cert_conf *certs = certificates(c, &n);
+	struct mk_tls_store *tried = NULL;
+	int r = n != 0 ? mk_tls_store_new(certs, n, d, &tried) : 0;
+
+	if (tried != NULL)
+		mk_tls_store_free(&tried);
+	mk_free(certs);
+	return r;
 }
 
 int mk_app_check(const char *conf_path, struct mk_diag *d)
@@ -612,14 +645,8 @@ int mk_app_check(const char *conf_path, struct mk_diag *d)
 	if (mk_global_type == NULL)
 		mk_host_type_add("*");
 	r = check_plugins(c, d);
-	size_t n;
-	struct mk_tls_cert_conf *certs = certificates(c, &n);
-	struct mk_tls_store *tls = NULL;
-	if (n != 0 && mk_tls_store_new(certs, n, d, &tls) < 0)
+	if (check_tls(c, d) < 0)
 		r = -MK_EINVAL;
-	if (tls != NULL)
-		mk_tls_store_free(&tls);
-	mk_free(certs);
 	mk_config_free(&c);
 	return r;
 }
@@ -738,8 +765,10 @@ void mk_app_stop(void)
 	if (app.tls != NULL)
 		mk_tls_store_free(&app.tls);
 	mk_log(NULL, MK_NOTICE, "server has stopped", NULL);
-	if (app.config != NULL)
-		mk_config_free(&app.config);
+	struct mk_config *c = app.config;
+	app.config = NULL;
+	if (c != NULL)
+		mk_config_free(&c);
 }
 
 /* ---- reload ----------------------------------------------------------------------------- */
@@ -771,8 +800,16 @@ static void reload_domains(const struct mk_config *old, const struct mk_config *
 	}
 	for (size_t i = 0; i < c->domain_count; i++) {
 		const struct mk_config_domain *was = domain_of(old, c->domains[i].name);
+		struct mk_domain *there = mk_domain_find_any(c->domains[i].name,
+			strlen(c->domains[i].name));
 		if (was != NULL && strcmp(was->type, c->domains[i].type) == 0)
 			continue;
+		/* Added at run time before: from now on the file says what it is. */
+		if (there != NULL) {
+			if (strcmp(there->type->name, c->domains[i].type) != 0)
+				mk_domain_shut(mk_strz(c->domains[i].name));
+			mk_domain_remove(mk_strz(c->domains[i].name));
+		}
 		int r = mk_domain_add(mk_strz(c->domains[i].name), c->domains[i].type, true, true);
 		if (r < 0)
 			mk_log(NULL, MK_ERROR, "domain can't be added", "domain=%s reason=%s",
@@ -780,12 +817,13 @@ static void reload_domains(const struct mk_config *old, const struct mk_config *
 	}
 }
 
-static void reload_listeners(const struct mk_config *c, struct mk_diag *d)
+static int reload_listeners(const struct mk_config *c, struct mk_diag *d)
 {
 	char **keys = mk_alloc((c->listener_count + 1) * sizeof *keys);
+	int r = 0;
 
 	for (size_t i = 0; i < c->listener_count; i++)
-		keys[i] = listener_key(&c->listeners[i]);
+		keys[i] = listener_key(&c->listeners[i], c);
 	MK_LIST_EACH(n, &app.listening) {
 		struct listening *x = MK_CONTAINER(n, struct listening, node);
 		bool stays = false;
@@ -798,11 +836,12 @@ static void reload_listeners(const struct mk_config *c, struct mk_diag *d)
 		bool there = false;
 		MK_LIST_EACH(n, &app.listening)
 			there |= strcmp(MK_CONTAINER(n, struct listening, node)->key, keys[i]) == 0;
-		if (!there)
-			start_listener(&c->listeners[i], c, d);
+		if (!there && start_listener(&c->listeners[i], c, d) < 0)
+			r = -MK_EIO;
 		mk_free(keys[i]);
 	}
 	mk_free(keys);
+	return r;
 }
 
 static int reload_type(const struct mk_config *c, const struct mk_config_type *ct, struct mk_diag *d)
@@ -850,6 +889,18 @@ static int reload_type(const struct mk_config *c, const struct mk_config_type *c
 	return r;
 }
 
+/* The configuration names t no more. Its place stays, for what still looks. */
+static void end_type(struct mk_host_type *t)
+{
+	for (struct mk_list *x = app.running.prev, *prev; x != &app.running; x = prev) {
+		struct running *run = MK_CONTAINER(x, struct running, node);
+		prev = x->prev;
+		if (run->type == t)
+			stop_inst(run);
+	}
+	t->auth.n = t->mechanisms.n = 0;
+}
+
 static void no_line(void *arg, const char *s, const char *f, const char *t, const char *n)
 {
 	(void)arg;
@@ -857,6 +908,40 @@ static void no_line(void *arg, const char *s, const char *f, const char *t, cons
 	(void)f;
 	(void)t;
 	(void)n;
+}
+
+/* A host type that goes may not leave domains behind that were added at run
+ * time: the file doesn't name them. */
+struct orphans { const struct mk_config *c; struct mk_diag *d; uint32_t n; };
+static bool is_orphan(struct mk_domain *dom, void *arg)
+{
+	struct orphans *o = arg;
+
+	if (!dom->is_static && domain_of(o->c, mk_jid_full(dom->jid)) == NULL &&
+	    type_of(o->c, dom->type->name) == NULL && o->n++ == 0)
+		mk_diag_add(o->d, "host type '%s' can't go: domain %s, added at run time, is of it",
+			dom->type->name, mk_jid_full(dom->jid));
+	return true;
+}
+static int check_domains(const struct mk_config *c, struct mk_diag *d)
+{
+	struct orphans o = { c, d, 0 };
+
+	mk_domain_each(is_orphan, &o);
+	if (o.n > 1)
+		mk_diag_add(d, "(and %u more such domains)", (unsigned)o.n - 1);
+	return o.n != 0 ? -MK_EINVAL : 0;
+}
+
+static int reload_tls(const struct mk_config *c, struct mk_diag *d)
+{
+	size_t n;
+	struct mk_tls_cert_conf *certs = certificates(c, &n);
+	int r = app.tls != NULL ? mk_tls_store_reload(app.tls, certs, n, d)
+		: n != 0 ? mk_tls_store_new(certs, n, d, &app.tls) : 0;
+
+	mk_free(certs);
+	return r;
 }
 
 static void config_gone(void *p)
@@ -870,17 +955,17 @@ int mk_app_reload(bool dry_run, struct mk_diag *d,
 	             const char *need), void *arg)
 {
 	struct mk_config *c = NULL, *old = app.config;
-	size_t cert_n;
-	int r;
+	int r, failed = 0;
 
 	if ((r = mk_config_read(old->path, d, &c)) < 0)
 		return r;
-	if ((r = check_plugins(c, d)) < 0) {
+	if ((r = check_plugins(c, d)) < 0 || (r = check_domains(c, d)) < 0 ||
+	    (r = check_tls(c, d)) < 0) {
 		mk_config_free(&c);
 		return r;
 	}
-	mk_config_diff(old, c, line != NULL ? line : no_line, arg);
 	if (dry_run) {
+		mk_config_diff(old, c, line != NULL ? line : no_line, arg);
 		mk_config_free(&c);
 		return 0;
 	}
@@ -889,41 +974,34 @@ int mk_app_reload(bool dry_run, struct mk_diag *d,
 	const struct mk_table **tables = all_tables();
 	r = mk_stores_declare(tables, d);
 	mk_free(tables);
-	if (r < 0) {
+	if (r < 0 || (r = reload_tls(c, d)) < 0 || (r = open_log(c, d)) < 0) {
 		mk_config_free(&c);
 		mk_notify("READY=1");
 		return r;
 	}
-	struct mk_tls_cert_conf *certs = certificates(c, &cert_n);
-	/* A bad certificate is said; the old one, or the others, stay in use. */
-	r = app.tls != NULL ? mk_tls_store_reload(app.tls, certs, cert_n, d)
-	  : cert_n != 0 ? mk_tls_store_new(certs, cert_n, d, &app.tls) : 0;
-	mk_free(certs);
-	mk_log_open(c->log.file, (enum mk_log_format)c->log.format, (enum mk_level)c->log.level);
+	/* From here on there is no way back; what fails is told, the rest done. */
+	mk_config_diff(old, c, line != NULL ? line : no_line, arg);
 	set_limits(c);
-	for (size_t i = 0; i < c->type_count; i++) {
-		int one = reload_type(c, &c->types[i], d);
-		if (one < 0)
-			r = one;
+	if (c->watchdog_ms != old->watchdog_ms) {
+		mk_watchdog_stop();
+		if (c->watchdog_ms != 0)
+			mk_watchdog_start(c->watchdog_ms);
 	}
+	for (size_t i = 0; i < c->type_count; i++)
+		if ((r = reload_type(c, &c->types[i], d)) < 0)
+			failed = r;
 	reload_domains(old, c);
 	for (size_t i = 0; i < old->type_count; i++)
-		if (type_of(c, old->types[i].name) == NULL) {
-			struct mk_host_type *t = mk_host_type_get(old->types[i].name);
-			for (struct mk_list *x = app.running.prev, *prev; x != &app.running; x = prev) {
-				struct running *run = MK_CONTAINER(x, struct running, node);
-				prev = x->prev;
-				if (run->type == t)
-					stop_inst(run);
-			}
-			t->auth.n = t->mechanisms.n = 0;
-		}
-	reload_listeners(c, d);
+		if (type_of(c, old->types[i].name) == NULL)
+			end_type(mk_host_type_get(old->types[i].name));
+	if ((r = reload_listeners(c, d)) < 0)
+		failed = r;
 	app.config = c;
 	mk_quiesce(config_gone, old);
-	mk_log(NULL, MK_NOTICE, "settings reloaded", NULL);
+	mk_log(NULL, failed < 0 ? MK_ERROR : MK_NOTICE, "settings reloaded", "result=%s",
+		failed < 0 ? "partly" : "all");
 	mk_notify("READY=1");
-	return r;
+	return failed;
 }
 
 /* ---- one plugin --------------------------------------------------------------------------- */
@@ -955,6 +1033,8 @@ int mk_app_plugin_start(const char *name, const char *type, struct mk_diag *d)
 			continue;
 		if ((r = start_inst(m, mk_host_type_get(t->name), node, d)) < 0)
 			return r;
+		/* A credential source more: who was unknown may be known now. */
+		mk_account_forget_all();
 	}
 	if (!found) {
 		mk_diag_add(d, type != NULL ? "there is no host type '%s'"
@@ -970,7 +1050,7 @@ static const char *needed_by(const struct mk_module *m, const struct mk_host_typ
 {
 	MK_LIST_EACH(n, &app.running) {
 		struct running *x = MK_CONTAINER(n, struct running, node);
-		if (x->type != t || x->module == m)
+		if ((x->type != t && t != mk_global_type) || x->module == m)
 			continue;
 		for (const char *const *w = x->module->plugin->needs; w != NULL && *w != NULL; w++) {
 			if (**w == '?')
@@ -1038,6 +1118,8 @@ int mk_app_plugin_reload(const char *name, struct mk_diag *d)
 	}
 	/* A file that is refused leaves the old code, which is started again. */
 	int opened = mk_module_reopen(m, d);
+	if (!m->loaded)
+		r = opened;
 	if (opened == 0 && m->plugin->tables != NULL)
 		r = mk_stores_declare(m->plugin->tables, d);
 	for (size_t i = 0; i < k && r == 0; i++) {
@@ -1051,5 +1133,6 @@ int mk_app_plugin_reload(const char *name, struct mk_diag *d)
 	for (size_t i = 0; i < k; i++)
 		mk_free(types[i]);
 	mk_free(types);
+	mk_account_forget_all();
 	return opened < 0 ? opened : r;
 }

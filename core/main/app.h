@@ -30,7 +30,9 @@ bool mk_main_call(void (*fn)(void *arg), void *arg);
 /* ---- main thread ------------------------------------------------------------- */
 
 /* What would change, and with dry_run false, the change. Lines as in
- * mk_config_diff. On error nothing has changed. */
+ * mk_config_diff. -MK_E..., told in d: with lines, the change was made but for
+ * what failed (a plugin that did not start, a port in use); without, nothing
+ * has changed. */
 int  mk_app_reload(bool dry_run, struct mk_diag *d,
 	void (*line)(void *arg, const char *setting, const char *from, const char *to,
 	             const char *need), void *arg);
@@ -39,6 +41,7 @@ int  mk_app_plugin_start(const char *name, const char *type, struct mk_diag *d);
 int  mk_app_plugin_stop(const char *name, const char *type, struct mk_diag *d);
 /* Stop, load the file anew, start. */
 int  mk_app_plugin_reload(const char *name, struct mk_diag *d);
+/* Also from jobs, until they return. */
 const struct mk_config *mk_app_config(void);
 struct mk_tls_store *mk_app_tls(void);
 mk_usec mk_app_started(void);          /* monotonic                         */

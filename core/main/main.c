@@ -17,10 +17,12 @@
 
 static void usage(FILE *f)
 {
-	fputs("usage: meerkatd [-c FILE] [-f] [--check] [--settings] [--version]\n"
+	fputs("usage: meerkatd [-c FILE] [-f] [--check | --control-socket]\n"
+	      "       meerkatd --settings | --version | --help\n"
 	      "  -c, --config FILE   configuration (" MK_SYSCONF_DIR "/meerkat.yml)\n"
 	      "  -f, --foreground    accepted; it never goes to the background\n"
 	      "      --check         check the configuration and its plugins, start nothing\n"
+	      "      --control-socket  print where meerkatctl finds a server of this configuration\n"
 	      "      --settings      print the core's settings, for the manual\n"
 	      "      --version       print the version\n", f);
 }
@@ -50,12 +52,29 @@ static void keep_secrets(void)
 	prctl(PR_SET_DUMPABLE, 0);
 }
 
+static int print_socket(const char *path)
+{
+	struct mk_config *c = NULL;
+	struct mk_diag d = { 0 };
+	int r = mk_config_read(path, &d, &c);
+
+	if (r < 0)
+		fprintf(stderr, "%s", mk_buf_z(&d.text));
+	else
+		puts(c->control_socket);
+	mk_diag_fini(&d);
+	if (c != NULL)
+		mk_config_free(&c);
+	return r < 0 ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "foreground", no_argument, NULL, 'f' },
 		{ "check", no_argument, NULL, 'k' },
+		{ "control-socket", no_argument, NULL, 'S' },
 		{ "settings", no_argument, NULL, 's' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
@@ -63,7 +82,7 @@ int main(int argc, char **argv)
 	};
 	const char *path = MK_SYSCONF_DIR "/meerkat.yml";
 	struct mk_diag d = { 0 };
-	bool check = false;
+	bool check = false, socket_only = false;
 	int c, r;
 
 	while ((c = getopt_long(argc, argv, "c:fh", options, NULL)) != -1)
@@ -71,6 +90,7 @@ int main(int argc, char **argv)
 		case 'c': path = optarg; break;
 		case 'f': break;
 		case 'k': check = true; break;
+		case 'S': socket_only = true; break;
 		case 's': {
 			struct mk_buf b = { 0 };
 			mk_config_describe(&b);
@@ -86,6 +106,8 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return 2;
 	}
+	if (socket_only)
+		return print_socket(path);
 	umask(0027);
 	block_signals();
 	keep_secrets();

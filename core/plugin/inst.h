@@ -72,7 +72,10 @@ int  mk_module_open(const char *name, const struct mk_conf_list *dirs,
 /* For tests: a plugin linked into the program. */
 struct mk_module *mk_module_static(const struct mk_plugin *p);
 struct mk_module *mk_module_find(const char *name);
-/* The module's file was replaced: loads the new one beside the old code. */
+/* The module's file was replaced (by rename: a file that is changed in place
+ * changes the code that runs): loads the new one beside the old code. m has no
+ * instance. What is refused, told in d, leaves m as it was, with its load()
+ * called anew if unload() was (m->loaded false: and that failed). */
 int  mk_module_reopen(struct mk_module *m, struct mk_diag *d);
 
 /*

@@ -94,6 +94,24 @@ refuse:
 	return -MK_EPERM;
 }
 
+/* The descriptor as interface 1.0 had it. */
+#define SIZE_1_0 (offsetof(struct mk_plugin, backend) + sizeof(const struct mk_backend *))
+
+/* "NAME" or "NAME ...": no plugin takes the words of another. */
+static bool commands_are_its_own(const struct mk_plugin *p, const char *path, struct mk_diag *d)
+{
+	size_t n = strlen(p->name);
+
+	for (const struct mk_command *const *c = p->commands; c != NULL && *c != NULL; c++)
+		if (strncmp((*c)->name, p->name, n) != 0 ||
+		    ((*c)->name[n] != ' ' && (*c)->name[n] != '\0')) {
+			mk_diag_add(d, "%s: its command '%s' does not begin with its name", path,
+				(*c)->name);
+			return false;
+		}
+	return true;
+}
+
 /* Nothing behind abi_minor is read before the versions fit. */
 static bool fits(const struct mk_plugin *p, const char *name, const char *path, struct mk_diag *d)
 {
@@ -108,7 +126,7 @@ static bool fits(const struct mk_plugin *p, const char *name, const char *path, 
 			                             : "it needs a newer server");
 		return false;
 	}
-	if (p->size < offsetof(struct mk_plugin, backend) || p->size > 4096) {
+	if (p->size < SIZE_1_0 || p->size > 4096) {
 		mk_diag_add(d, "%s: its descriptor says it has %u bytes, which can't be", path,
 			(unsigned)p->size);
 		return false;
@@ -127,7 +145,7 @@ static bool fits(const struct mk_plugin *p, const char *name, const char *path, 
 		mk_diag_add(d, "%s: says neither that it is per host type nor that it is global", path);
 		return false;
 	}
-	return true;
+	return commands_are_its_own(p, path, d);
 }
 
 static const struct mk_plugin *load_fd(int fd, const char *name, const char *path,
@@ -255,18 +273,23 @@ int mk_module_reopen(struct mk_module *m, struct mk_diag *d)
 	mk_free(dir);
 	if (r < 0)
 		return r;
-	if (m->plugin->unload != NULL)
-		m->plugin->unload(m);
+	const struct mk_plugin *old = m->plugin;
+	if (old->unload != NULL)
+		old->unload(m);
 	mk_slots_orphan(m);
 	m->plugin = p;
+	if (p->load != NULL && (r = p->load(m)) < 0) {
+		mk_diag_add(d, "%s: load failed: %s", path, mk_strerror(-r));
+		mk_free(path);
+		/* The old code is still there. */
+		mk_slots_orphan(m);
+		m->plugin = old;
+		m->loaded = old->load == NULL || old->load(m) == 0;
+		return r;
+	}
 	mk_free(m->path);
 	m->path = path;
 	m->handle = handle;
-	if (p->load != NULL && (r = p->load(m)) < 0) {
-		mk_diag_add(d, "%s: load failed: %s", m->path, mk_strerror(-r));
-		m->loaded = false;
-		return r;
-	}
 	m->loaded = true;
 	return 0;
 }

@@ -14,7 +14,10 @@ MK_BEGIN_DECLS
 struct mk_cmd;                 /* one call of a command                    */
 
 enum mk_arg_type { MK_ARG_TEXT = 1, MK_ARG_INT, MK_ARG_JID, MK_ARG_DOMAIN,
-	MK_ARG_SECRET /* asked for on a terminal, never shown */, MK_ARG_FLAG };
+	MK_ARG_SECRET /* asked for on a terminal, never shown */, MK_ARG_FLAG,
+	MK_ARG_WORDS /* the last: all that follows, as one text of lines; '-'
+	              * reads it from standard input and may call the command
+	              * several times, with a part each */ };
 struct mk_arg {
 	const char *name;              /* "--json"-style flags without dashes   */
 	uint16_t type;
