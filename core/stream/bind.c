@@ -48,8 +48,13 @@ static void write_stanza(struct mk_stream *st, struct mk_stanza **s)
 static void write_error(struct mk_stream *st, struct mk_stanza *request, uint16_t error,
 	const char *text)
 {
-	struct mk_stanza *e = mk_stanza_error(request, error, text);
+	struct mk_stanza *e;
 
+	/* A request before there is a session bears no address yet; without one
+	 * nobody would get an answer. */
+	if (request->from == NULL)
+		mk_stanza_set_from(request, st->jid);
+	e = mk_stanza_error(request, error, text);
 	if (e != NULL)
 		write_stanza(st, &e);
 }

@@ -18,7 +18,7 @@ class Quickstart:
 
     def __init__(self, folder, base, *more):
         self.p = subprocess.Popen(
-            [os.path.join(ROOT, "quickstart"), "--no-install", "--build", BUILD, "--dir", folder,
+            [os.path.join(ROOT, "quickstart"), "--no-build", "--build", BUILD, "--dir", folder,
              "--port-base", str(base), *more],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/",
             preexec_fn=os.setsid)
@@ -148,7 +148,7 @@ def test_passwords_are_private(run, tmp_path):
     ["--domain", "a b"], ["--domain", "-x"], ["--nonsense"], ["nonsense"],
 ])
 def test_wrong_arguments(arguments):
-    p = subprocess.run([os.path.join(ROOT, "quickstart"), "--no-install", *arguments],
+    p = subprocess.run([os.path.join(ROOT, "quickstart"), "--no-build", *arguments],
                        capture_output=True, text=True, timeout=60)
     assert p.returncode in (1, 2)
     assert p.stderr

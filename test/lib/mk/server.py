@@ -178,8 +178,10 @@ class Server:
             except socket.timeout:
                 pass
             if self.process.poll() is not None:
+                status, self.process = self.process.returncode, None
+                self.check_log()
                 raise AssertionError("meerkatd ended with status %d:\n%s" % (
-                    self.process.returncode, self.log()[-4000:]))
+                    status, self.log()[-4000:]))
         self.kill()
         raise AssertionError("meerkatd was not ready in time:\n" + self.log()[-4000:])
 
