@@ -83,10 +83,19 @@ static enum mk_verdict on_message(struct mk_inst *i, struct mk_ev_stanza *ev)
 			return MK_DROP;
 		mk_metric_add(i, TO_BARE, 1);
 		return MK_NEXT;
+	case MK_TYPE_CHAT:
+		break;
 	default:
+		/* Normal: meant for that resource alone (8.5.3.2.1). One that it had
+		 * been given, and did not take, was accepted: it must not get lost. */
+		if (is_full && !mk_ev_is_redelivery(ev)) {
+			ev->error = MK_ERR_SERVICE_UNAVAILABLE;
+			return MK_FAIL;
+		}
 		break;
 	}
-	/* chat and normal; a full JID without a match counts as bare (8.5.3.2.1). */
+	/* chat and normal; chat to a full JID without a match counts as bare
+	 * (8.5.3.2.1). */
 	if (deliver_all(ev, c->bare_chat == BARE_HIGHEST ? highest(ev) : 0) != 0)
 		mk_metric_add(i, TO_BARE, 1);
 	else
