@@ -313,6 +313,9 @@ uint32_t mk_session_in_pending(const struct mk_session *s)
 	return s->in_pending - s->in_skip + s->in_early;
 }
 
+/* Sequence numbers wrap (XEP-0198 4). */
+static bool reached(uint32_t have, uint32_t want) { return (int32_t)(have - want) >= 0; }
+
 uint32_t mk_session_in_durable(const struct mk_session *s)
 {
 	struct mk_ack_state *a = s->acks;
@@ -322,8 +325,8 @@ uint32_t mk_session_in_durable(const struct mk_session *s)
 	int64_t synced = mk_journal_synced((enum mk_durability)s->durability);
 	if (a->last_pos <= synced)
 		a->durable_count = s->in_count;
-	else if (a->wait_pos != 0 && a->wait_pos <= synced)
-		a->durable_count = a->wait_count;
+	else if (a->wait_pos != 0 && a->wait_pos <= synced && reached(a->wait_count, a->durable_count))
+		a->durable_count = a->wait_count;      /* never back: it is an old wait */
 	return a->durable_count;
 }
 
@@ -343,9 +346,6 @@ static void durable_now(struct mk_task *t)
 		mk_session_want_durable(s, a->want);
 	mk_session_unref(&s);
 }
-
-/* Sequence numbers wrap (XEP-0198 4). */
-static bool reached(uint32_t have, uint32_t want) { return (int32_t)(have - want) >= 0; }
 
 void mk_session_want_durable(struct mk_session *s, uint32_t count)
 {
