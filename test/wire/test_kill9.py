@@ -142,7 +142,8 @@ def chat(rng, server, sender, recipient, number):
 def test_acknowledged_is_kept(make_server, durability):
     rng = random.Random(SEED)
     print("seed", SEED)
-    server = make_server({"host_types": {"people": {"durability": durability}}})
+    server = make_server({"host_types": {"people": {
+        "durability": durability, "plugins": {"offline": {"max_messages": 100000}}}}})
     total = 0
     for number in range(ROUNDS):
         sender, recipient = server.account(), server.account()
