@@ -630,10 +630,12 @@ int mk_account_set_password(struct mk_store *st, const struct mk_jid *user,
 	return r < 0 ? r : 0;
 }
 
+struct end { const struct mk_jid *user; struct mk_stanza *last; };
+
 static void end_sessions(struct mk_worker *w, void *arg)
 {
-	const struct mk_jid *user = arg;
-	struct mk_entity *e = mk_home_of(user) == w ? mk_entity_find(user) : NULL;
+	const struct end *end = arg;
+	struct mk_entity *e = mk_home_of(end->user) == w ? mk_entity_find(end->user) : NULL;
 	struct mk_session *s, *next;
 
 	if (e == NULL)
@@ -641,6 +643,8 @@ static void end_sessions(struct mk_worker *w, void *arg)
 	mk_entity_keep(e);             /* the last one's end is not e's, yet    */
 	for (s = mk_entity_sessions(e); s != NULL; s = next) {
 		next = mk_session_next(s);
+		if (end->last != NULL && mk_jid_eq(end->last->to, s->jid) && mk_session_is_open(s))
+			mk_session_deliver(s, end->last, NULL);
 		/* XEP-0077 3.2: what a client whose account is gone is told. */
 		mk_session_close(s, MK_CLOSE_KICKED, "not-authorized", NULL);
 	}
@@ -687,7 +691,8 @@ static int remove_from_source(const struct mk_dispatch *d, struct mk_store *st,
 	return -MK_ENOENT;
 }
 
-int mk_account_remove(struct mk_store *st, const struct mk_jid *user)
+int mk_account_remove_saying(struct mk_store *st, const struct mk_jid *user,
+	struct mk_stanza *last)
 {
 	const struct mk_dispatch *d = user->local_n != 0
 		? dispatch_of_domain(mk_jid_domain(user)) : NULL;
@@ -700,14 +705,22 @@ int mk_account_remove(struct mk_store *st, const struct mk_jid *user)
 	mk_account_forget(user);
 	if (r < 0 && r != -MK_ENOENT)
 		return r;
+	struct end end = { user, last };
+	if (last != NULL)
+		mk_stanza_seal(last);
 	if (mk_worker_count != 0)
-		mk_workers_call(end_sessions, (void *)user);
+		mk_workers_call(end_sessions, &end);
 	tell_plugins(d, st, user);
 	erased = mk_store_erase_user(st, user, &rows);
 	if (r == 0)
 		mk_log(NULL, MK_NOTICE, "account removed", "user=%s rows=%llu", mk_jid_full(user),
 			(unsigned long long)rows);
 	return erased < 0 ? erased : r;
+}
+
+int mk_account_remove(struct mk_store *st, const struct mk_jid *user)
+{
+	return mk_account_remove_saying(st, user, NULL);
 }
 
 /* ---- listing them ------------------------------------------------------------------- */

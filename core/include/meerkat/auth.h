@@ -104,6 +104,11 @@ MK_API int mk_account_set_password(struct mk_store *st, const struct mk_jid *use
  * for a user whom no source knows (-MK_ENOENT then), so that it can be repeated
  * after -MK_EIO. -MK_EPERM: the source that has the user can't remove. */
 MK_API int mk_account_remove(struct mk_store *st, const struct mk_jid *user);
+/* The same; of the sessions, the one that last (a stanza of the caller's own; open
+ * or sealed, borrowed) is to gets it before it ends: the answer to who asked for
+ * this. Not sent if login could not be ended. */
+MK_API int mk_account_remove_saying(struct mk_store *st, const struct mk_jid *user,
+	struct mk_stanza *last);
 /* Without storage, from what is cached; false if it isn't. Any worker. For a
  * user whom mk_account_scram did not find it gives mk_scram_fake's, so that
  * the next attempt tells no more than the first. */
