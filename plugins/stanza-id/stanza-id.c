@@ -3,7 +3,9 @@
  *
  * Runs at the sender's home for what an account sends and at the recipient's for
  * what it gets, before anybody copies or stores it. Keeps no state: the id is
- * mk_uid(), which grows with time, so that an archive can use it as its key.
+ * what the core knows the stanza by, in the journal too, so that it is the same
+ * wherever a copy of it turns up; it grows with time, so that an archive can use
+ * it as its key.
  */
 #include <meerkat/plugin.h>
 #include <inttypes.h>
@@ -73,7 +75,7 @@ static enum mk_verdict on_deliver(struct mk_inst *i, struct mk_ev_stanza *ev)
 	by = mk_jid_bare(ev->to);
 	e = mk_ev_add(ev, "stanza-id", NS);
 	mk_elem_setf(e, "by", "%.*s", (int)by.n, by.p);
-	mk_elem_setf(e, "id", "%" PRId64, mk_uid());
+	mk_elem_setf(e, "id", "%" PRId64, mk_stanza_uid(ev->stanza));
 	mk_metric_add(i, ADDED, 1);
 	return MK_NEXT;
 }
