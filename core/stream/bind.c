@@ -157,8 +157,12 @@ static void run_inlines(struct mk_stream *st, uint32_t where, const struct mk_el
 	for (const struct mk_elem *c = mk_elem_first(parent); c != NULL; c = mk_elem_next(c))
 		for (uint32_t i = 0; i < d->inline_count; i++) {
 			const struct mk_inline_request *r = &d->inlines[i].r->r;
-			if ((r->where & where) && mk_elem_is(c, r->name, r->xmlns))
-				r->fn(d->inlines[i].inst, st, c, reply);
+			if (!(r->where & where) || !mk_elem_is(c, r->name, r->xmlns))
+				continue;
+			r->fn(d->inlines[i].inst, st, c, reply);
+			/* It may have failed the stream: parent and reply are gone. */
+			if (st->phase == MK_PHASE_CLOSED)
+				return;
 		}
 }
 
@@ -215,8 +219,10 @@ static void bound2(struct mk_stream *st, struct mk_session *s, int err)
 		mk_stream_bound(st, s);
 		reply = mk_elem_add(st->success, "bound", MK_NS_BIND2);
 		run_inlines(st, MK_INLINE_BIND2, mk_elem_child(st->sasl2, "bind", MK_NS_BIND2), reply);
-		add_identity(st, s->jid);
-		say_success(st);
+		if (st->phase != MK_PHASE_CLOSED) {
+			add_identity(st, s->jid);
+			say_success(st);
+		}
 	}
 	mk_stream_leave(st);
 }
