@@ -103,8 +103,26 @@ static enum mk_verdict on_message(struct mk_inst *i, struct mk_ev_stanza *ev)
 	return MK_NEXT;
 }
 
+/*
+ * A result of an archive (XEP-0313) is handed to the session that asked, or comes
+ * from a room, which has no resource; from anybody else it is forged (S-07).
+ */
+static enum mk_verdict on_guard(struct mk_inst *i, struct mk_ev_stanza *ev)
+{
+	(void)i;
+	if (ev->from == NULL || mk_jid_is_bare(ev->from) ||
+	    mk_elem_child(mk_stanza_elem(ev->stanza), "result", "urn:xmpp:mam:2") == NULL)
+		return MK_NEXT;
+	ev->error = MK_ERR_NOT_ALLOWED;
+	return MK_FAIL;
+}
+
 static int start(struct mk_inst *i)
 {
+	int r = mk_on_stanza_deliver(i, MK_PRIO_GUARD, MK_M_MESSAGE | MK_M_ERROR, on_guard);
+
+	if (r < 0)
+		return r;
 	return mk_on_stanza_deliver(i, MK_PRIO_ROUTE, MK_M_MESSAGE | MK_M_ERROR, on_message);
 }
 
