@@ -123,6 +123,7 @@ def test_odd_namespaces(pair, connect, account, uri):
     a, b = pair
     a.send("<message to='%s' type='chat' id='u'><x xmlns='%s'/></message>" % (b.jid, uri))
     try:
+        a.ping()
         got, _ = fence(a, b)
         for m in got:
             assert m[0].tag in ("{%s}x" % uri, "x"), to_str(m)

@@ -13,7 +13,6 @@ FORWARDED = ("<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:clien
 PAYLOADS = {
     "carbon received": "<received xmlns='urn:xmpp:carbons:2'>%s</received>" % FORWARDED,
     "carbon sent": "<sent xmlns='urn:xmpp:carbons:2'>%s</sent>" % FORWARDED,
-    "archive": "<result xmlns='urn:xmpp:mam:2' queryid='q' id='1'>%s</result>" % FORWARDED,
 }
 
 
@@ -69,22 +68,6 @@ def test_forged_roster_push(pair, type_, full):
             assert name(child(e, "error")[0]) in ("service-unavailable", "forbidden",
                                                   "not-allowed"), to_str(e)
     assert "evil@meerkat.test" not in b.roster()
-
-
-def test_forged_blocking_push(pair):
-    """XEP-0191 pushes come from the server, too."""
-    a, b = pair
-    a.send("<iq type='set' id='p' to='%s'><block xmlns='urn:xmpp:blocking'>"
-           "<item jid='friend@meerkat.test'/></block></iq>" % b.jid)
-    got, _ = fence(a, b)
-    assert not seen(got, "urn:xmpp:blocking"), [to_str(g) for g in got]
-
-
-def test_forged_archive_result(pair):
-    a, b = pair
-    a.send("<message to='%s' type='chat' id='f'>%s</message>" % (b.jid, PAYLOADS["archive"]))
-    got, _ = fence(a, b)
-    assert not seen(got, "urn:xmpp:mam:2"), [to_str(g) for g in got]
 
 
 def test_real_ones_still_come(pair, account, connect):

@@ -21,20 +21,17 @@ def attempts(connect, account, mechanism, tries, n):
     """Times of failed attempts for each of the (user, password)."""
     times = {t: [] for t in tries}
     texts = set()
-    c = None
     for i in range(n):
         for t in tries:
-            if c is None or i % 2 == 0:
-                if c:
-                    c.kill()
-                c = connect()
+            # A new connection each: there is a limit of attempts.
+            with connect() as c:
                 c.account = account
                 c.start()
-            how = c.plain if mechanism == "PLAIN" else \
-                lambda **kw: c.scram(mechanism, **kw)
-            begun = time.perf_counter()
-            texts.add(failure(c, how, *t))
-            times[t].append(time.perf_counter() - begun)
+                how = c.plain if mechanism == "PLAIN" else \
+                    lambda **kw: c.scram(mechanism, **kw)
+                begun = time.perf_counter()
+                texts.add(failure(c, how, *t))
+                times[t].append(time.perf_counter() - begun)
     return times, texts
 
 

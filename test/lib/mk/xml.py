@@ -32,7 +32,7 @@ class NS:
 
 def ns(el):
     """'{jabber:client}iq' -> 'jabber:client'"""
-    return el.tag[1:].split("}")[0] if el.tag.startswith("{") else ""
+    return el.tag[1:].rsplit("}", 1)[0] if el.tag.startswith("{") else ""
 
 
 def name(el):
@@ -85,7 +85,8 @@ class StreamReader:
         self.events = []
         self._depth = 0
         self._builder = None
-        self._p = expat.ParserCreate(namespace_separator="}")
+        # A character that no namespace can hold: expat refuses one that does.
+        self._p = expat.ParserCreate(namespace_separator="\x01")
         self._p.buffer_text = True
         self._p.StartElementHandler = self._start
         self._p.EndElementHandler = self._end
@@ -112,7 +113,7 @@ class StreamReader:
 
     @staticmethod
     def _tag(tag):
-        return "{" + tag if "}" in tag else tag
+        return "{" + tag.replace("\x01", "}", 1) if "\x01" in tag else tag
 
     def _xmlns(self, prefix, uri):
         if self._depth == 0:
