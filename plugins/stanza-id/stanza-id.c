@@ -19,23 +19,21 @@ static const struct mk_metric metric_stripped = { sizeof(struct mk_metric), MK_C
 	"stripped_total", "Ids removed that only this server may give." };
 static const struct mk_metric *const metrics[] = { &metric_added, &metric_stripped, NULL };
 
-/* The text of 'by' of an id that claims to be from account, however it is
- * written, or NULL. */
+/* The text of 'by' of an id that claims to be from account or its server,
+ * however it is written, or NULL. */
 static const char *forged(const struct mk_stanza *s, const struct mk_jid *account)
 {
-	struct mk_str own = mk_jid_bare(account);
-
 	for (struct mk_elem *c = mk_elem_first(mk_stanza_elem(s)); c != NULL; c = mk_elem_next(c)) {
 		struct mk_jid *j = NULL;
 		const char *by;
 		bool is_own;
 
-		if (!mk_elem_is(c, "stanza-id", NS) || (by = mk_elem_attr(c, "by")) == NULL)
+		if (!mk_elem_is(c, "stanza-id", NS) || (by = mk_elem_attr(c, "by")) == NULL ||
+		    mk_jid_parsez(by, &j) < 0)
 			continue;
-		is_own = mk_str_eqz(own, by) ||
-		         (mk_jid_parsez(by, &j) == 0 && mk_jid_is_bare(j) && mk_jid_bare_eq(j, account));
-		if (j != NULL)
-			mk_jid_unref(&j);
+		is_own = mk_jid_is_bare(j) && (mk_jid_bare_eq(j, account) ||
+		         (mk_jid_local(j).n == 0 && mk_str_eq(mk_jid_domain(j), mk_jid_domain(account))));
+		mk_jid_unref(&j);
 		if (is_own)
 			return by;
 	}
