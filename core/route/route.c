@@ -203,7 +203,8 @@ bool mk_ev_is_redelivery(const struct mk_ev_stanza *ev)
 {
 	const struct mk_event *e = MK_CONTAINER(ev, const struct mk_event, ev);
 
-	return e->hook == 2 && ((const struct mk_parcel *)e->arg)->kind == MK_PARCEL_REDELIVER;
+	return e->hook == 2 && ((const struct mk_parcel *)e->arg)->kind == MK_PARCEL_REDELIVER &&
+	       !(ev->stanza->flags & MK_STANZA_REPLAYED);
 }
 
 /* ---- delivery ------------------------------------------------------------------------ */

@@ -66,7 +66,8 @@ MK_API bool mk_ev_was_delivered_to(const struct mk_ev_stanza *ev,
 	const struct mk_session *s);
 MK_API bool mk_ev_is_taken(const struct mk_ev_stanza *ev);
 /* stanza_deliver: it went through this chain before, for a session that did not
- * take it (mk_redeliver); it is as the chain left it then. */
+ * take it (mk_redeliver); it is as the chain left it then. Not for what comes from
+ * the journal at start, which is as its sender's chain left it. */
 MK_API bool mk_ev_is_redelivery(const struct mk_ev_stanza *ev);
 
 /* ---- hooks ------------------------------------------------------------------- */
