@@ -69,7 +69,7 @@ static void tell_others(struct mk_session *s, struct mk_stanza *st)
 }
 
 /* What a session that comes to be available is told: who else is there (4.2.2,
- * 4.3.1), and who asks to be let in (3.1.3). */
+ * 4.3.1). */
 static void greet(struct mk_inst *i, struct mk_session *s)
 {
 	struct mk_stanza *probe = mk_stanza_new(MK_PRESENCE, "probe", mk_session_jid(s), NULL);
@@ -86,7 +86,6 @@ static void greet(struct mk_inst *i, struct mk_session *s)
 			mk_stanza_unref(&st);
 		}
 	}
-	requests_deliver(i, s);
 }
 
 static void become_available(struct mk_inst *i, struct mk_session *s, struct mk_stanza *st,
@@ -206,7 +205,14 @@ static enum mk_verdict tell_all(struct mk_inst *i, struct mk_ev_stanza *ev)
 	return MK_DONE;
 }
 
-struct load { struct mk_roster *roster; int err; };
+/* What tell_all() may need from storage: the roster, unless it is in memory, and,
+ * for a session that comes to be available, the requests that wait. */
+struct load {
+	bool wants_roster, wants_requests;
+	struct mk_roster *roster;
+	struct requests *requests;
+	int err;
+};
 
 static void load_work(struct mk_inst *i, struct mk_ev_stanza *ev, struct mk_store *st, void *data)
 {
@@ -215,27 +221,36 @@ static void load_work(struct mk_inst *i, struct mk_ev_stanza *ev, struct mk_stor
 	struct mk_inst *ri;
 	const struct mk_roster_svc *r = rosters(i, &ri);
 
-	if (r != NULL)
+	l->err = r != NULL ? 0 : -MK_ECLOSED;
+	if (l->err >= 0 && l->wants_roster)
 		l->err = r->load(ri, st, user, &l->roster);
+	if (l->err >= 0 && l->wants_requests)
+		l->err = requests_read(i, st, user, &l->requests);
 	mk_jid_unref(&user);
 }
 
 static enum mk_verdict load_done(struct mk_inst *i, struct mk_ev_stanza *ev, void *data)
 {
-	struct load l = *(struct load *)data;
+	struct load *l = data;
 	struct mk_inst *ri;
 	const struct mk_roster_svc *r = rosters(i, &ri);
+	enum mk_verdict v = MK_DONE;
 
-	mk_free(data);
-	if (l.err < 0 || r == NULL) {
+	if (l->roster != NULL && r != NULL)
+		r->attach(ri, mk_entity_find(ev->from), &l->roster);
+	if (l->err < 0) {
 		ev->error = MK_ERR_INTERNAL_SERVER_ERROR;
-		return MK_FAIL;
+		v = MK_FAIL;
+	} else if (!mk_session_is_open(ev->session)) {
+		v = MK_DROP;           /* on_close() has seen to it              */
+	} else {
+		v = tell_all(i, ev);
+		if (l->requests != NULL)
+			requests_send(l->requests, ev->session);
 	}
-	r->attach(ri, mk_entity_find(ev->from), &l.roster);
-	/* Its end came meanwhile, and it was not available then. */
-	if (!mk_session_is_open(ev->session))
-		return MK_DROP;
-	return tell_all(i, ev);
+	requests_free(&l->requests);
+	mk_free(l);
+	return v;
 }
 
 static enum mk_verdict broadcast(struct mk_inst *i, struct mk_ev_stanza *ev)
@@ -252,13 +267,16 @@ static enum mk_verdict broadcast(struct mk_inst *i, struct mk_ev_stanza *ev)
 	}
 	if (r == NULL)
 		return MK_FAIL;
-	if ((is_there || mk_session_is_available(ev->session)) &&
-	    r->flags(ri, ev->entity, ev->from) < 0) {
-		struct load *l = mk_alloc(sizeof *l);
-		l->err = -MK_ECLOSED;
-		return mk_ev_job_then(ev, load_work, load_done, l);
-	}
-	return tell_all(i, ev);
+	bool was_there = mk_session_is_available(ev->session);
+	bool wants_roster = (is_there || was_there) && r->flags(ri, ev->entity, ev->from) < 0;
+	bool wants_requests = is_there && !was_there && requests_wait(i, ev->entity);
+	if (!wants_roster && !wants_requests)
+		return tell_all(i, ev);
+	struct load *l = mk_alloc(sizeof *l);
+	l->wants_roster = wants_roster;
+	l->wants_requests = wants_requests;
+	l->err = -MK_ECLOSED;
+	return mk_ev_job_then(ev, load_work, load_done, l);
 }
 
 /* ---- from a client ------------------------------------------------------------------------ */
@@ -296,8 +314,14 @@ static enum mk_verdict on_in(struct mk_inst *i, struct mk_ev_stanza *ev)
 	case MK_M_PROBE:               /* the server's to send (4.3)            */
 		return MK_DROP;
 	default:
-		return mk_stanza_to(ev->stanza) == NULL ? broadcast(i, ev) : directed(i, ev);
+		break;
 	}
+	if (mk_stanza_type(ev->stanza) == MK_TYPE_NONE &&
+	    mk_elem_attr(mk_stanza_elem(ev->stanza), "type") != NULL) {
+		ev->error = MK_ERR_BAD_REQUEST;        /* 4.7.1 */
+		return MK_FAIL;
+	}
+	return mk_stanza_to(ev->stanza) == NULL ? broadcast(i, ev) : directed(i, ev);
 }
 
 /* ---- probes (4.3.2) -------------------------------------------------------------------------- */
@@ -399,8 +423,16 @@ static enum mk_verdict on_probe(struct mk_inst *i, struct mk_ev_stanza *ev)
 
 /* ---- for a user --------------------------------------------------------------------------- */
 
+static void deliver_all(struct mk_ev_stanza *ev)
+{
+	for (struct mk_session *s = mk_entity_sessions(ev->entity); s != NULL; s = mk_session_next(s))
+		if (mk_session_is_open(s) && mk_session_is_available(s))
+			mk_ev_deliver(ev, s);
+}
+
 /* Whoever answers presence with an error is left alone until the session ends
- * (4.2.2, 4.4.2); the client sees the first one. */
+ * (4.2.2, 4.4.2); the client sees the first one. An error for the account
+ * answers a subscription stanza. */
 static enum mk_verdict on_error(struct mk_inst *i, struct mk_ev_stanza *ev)
 {
 	const struct presence_conf *c = mk_inst_conf(i);
@@ -412,6 +444,10 @@ static enum mk_verdict on_error(struct mk_inst *i, struct mk_ev_stanza *ev)
 	if (mk_stanza_kind(ev->stanza) != MK_PRESENCE || ev->from == NULL || ev->entity == NULL ||
 	    mk_jid_bare_eq(ev->from, ev->to))
 		return MK_NEXT;
+	if (mk_jid_is_bare(ev->to)) {
+		deliver_all(ev);
+		return MK_NEXT;
+	}
 	s = mk_entity_session(ev->entity, mk_jid_resource(ev->to));
 	if (s == NULL || !mk_session_is_open(s))
 		return MK_NEXT;
@@ -433,18 +469,13 @@ static enum mk_verdict on_deliver(struct mk_inst *i, struct mk_ev_stanza *ev)
 		return subscription_in(i, ev);
 	case MK_M_PROBE:
 		return on_probe(i, ev);
-	case MK_M_ERROR:
-		return on_error(i, ev);
 	default:
 		break;
 	}
 	/* 8.5.2.1.2: to all available resources; the core gives what is for one
 	 * resource to that one, and drops what nobody takes. */
-	if (!mk_jid_is_bare(ev->to) || ev->entity == NULL)
-		return MK_NEXT;
-	for (struct mk_session *s = mk_entity_sessions(ev->entity); s != NULL; s = mk_session_next(s))
-		if (mk_session_is_open(s) && mk_session_is_available(s))
-			mk_ev_deliver(ev, s);
+	if (mk_jid_is_bare(ev->to) && ev->entity != NULL)
+		deliver_all(ev);
 	return MK_NEXT;
 }
 
@@ -477,7 +508,10 @@ static int start(struct mk_inst *i)
 
 	if (r >= 0)
 		r = mk_on_stanza_deliver(i, MK_PRIO_ROUTE,
-			MK_M_PRESENCE | MK_M_SUBSCRIPTION | MK_M_PROBE | MK_M_ERROR, on_deliver);
+			MK_M_PRESENCE | MK_M_SUBSCRIPTION | MK_M_PROBE, on_deliver);
+	/* Before whoever gives errors to sessions, as it may drop them. */
+	if (r >= 0)
+		r = mk_on_stanza_deliver(i, MK_PRIO_ROUTE - 10, MK_M_ERROR, on_error);
 	if (r >= 0)
 		r = mk_on_session_close(i, MK_PRIO_ROUTE, on_close);
 	if (r >= 0)

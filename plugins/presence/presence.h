@@ -35,8 +35,15 @@ struct step subscription_step(enum way way, enum mk_stanza_type type, uint32_t f
 
 enum mk_verdict subscription_out(struct mk_inst *i, struct mk_ev_stanza *ev);
 enum mk_verdict subscription_in(struct mk_inst *i, struct mk_ev_stanza *ev);
-/* Gives s the requests that wait for its user's answer (3.1.3). */
-void requests_deliver(struct mk_inst *i, struct mk_session *s);
+/* Requests that wait for a user's answer (3.1.3), as they were kept. */
+struct requests;
+/* Whether there may be some. */
+bool requests_wait(struct mk_inst *i, const struct mk_entity *e);
+/* In a job: 0, -MK_EAGAIN, -MK_EIO. */
+int  requests_read(struct mk_inst *i, struct mk_store *st, const struct mk_jid *user,
+	struct requests **out);
+void requests_send(const struct requests *q, struct mk_session *s);
+void requests_free(struct requests **q);
 
 /* ---- session.c --------------------------------------------------------------------- */
 

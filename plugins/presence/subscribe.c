@@ -239,11 +239,26 @@ enum mk_verdict subscription_in(struct mk_inst *i, struct mk_ev_stanza *ev)
 struct waiting { struct mk_str xml; struct waiting *next; };
 struct requests {
 	struct mk_arena *arena;        /* holds it                              */
-	struct mk_jid *to;             /* the session                           */
 	struct waiting *first, **last;
 };
 
-static void requests_one(const struct mk_roster_item *item, void *arg)
+static void note(const struct mk_jid *contact, uint32_t flags, void *arg)
+{
+	(void)contact;
+	(void)flags;
+	*(bool *)arg = true;
+}
+
+bool requests_wait(struct mk_inst *i, const struct mk_entity *e)
+{
+	struct mk_inst *ri;
+	const struct mk_roster_svc *r = rosters(i, &ri);
+	bool any = false;
+
+	return r == NULL || !r->each(ri, e, MK_ROSTER_PENDING, note, &any) || any;
+}
+
+static void read_one(const struct mk_roster_item *item, void *arg)
 {
 	struct requests *q = arg;
 	struct waiting *w = mk_arena_alloc(q->arena, sizeof *w);
@@ -254,59 +269,44 @@ static void requests_one(const struct mk_roster_item *item, void *arg)
 	q->last = &w->next;
 }
 
-static void requests_read(struct mk_inst *i, struct mk_store *st, void *data)
+int requests_read(struct mk_inst *i, struct mk_store *st, const struct mk_jid *user,
+	struct requests **out)
 {
-	struct requests *q = data;
-	struct mk_jid *user = mk_jid_to_bare(q->to);
+	struct mk_arena *a = mk_arena_new();
+	struct requests *q = mk_arena_alloc(a, sizeof *q);
 	struct mk_inst *ri;
 	const struct mk_roster_svc *r = rosters(i, &ri);
+	int err = -MK_ECLOSED;
 
-	if (r == NULL || r->items(ri, st, user, MK_ROSTER_PENDING, requests_one, q) < 0)
-		mk_log(i, MK_WARN, "waiting subscription requests were not read", "user=%s",
-			mk_jid_full(user));
-	mk_jid_unref(&user);
+	q->arena = a;
+	q->last = &q->first;
+	if (r != NULL)
+		err = r->items(ri, st, user, MK_ROSTER_PENDING, read_one, q);
+	if (err < 0)
+		requests_free(&q);
+	else
+		*out = q;
+	return err;
 }
 
-static void requests_send(struct mk_inst *i, void *data)
+void requests_send(const struct requests *q, struct mk_session *s)
 {
-	struct requests *q = data;
-	struct mk_entity *e = mk_entity_find(q->to);
-	struct mk_session *s = e != NULL ? mk_entity_session(e, mk_jid_resource(q->to)) : NULL;
-	struct mk_arena *a = q->arena;
-	bool is_there = s != NULL && mk_session_is_open(s) && mk_session_is_available(s);
-
-	(void)i;
-	for (struct waiting *w = q->first; w != NULL && is_there; w = w->next) {
-		struct mk_elem *elem = NULL;
+	for (const struct waiting *w = q->first; w != NULL; w = w->next) {
+		struct mk_elem *e = NULL;
 		struct mk_stanza *st = NULL;
-		if (mk_elem_read(a, w->xml, &elem) < 0 || mk_stanza_from_elem(elem, &st) < 0)
+		if (mk_elem_read(mk_turn_arena(), w->xml, &e) < 0 ||
+		    mk_stanza_from_elem(e, &st) < 0)
 			continue;
 		mk_session_send(s, st);
 		mk_stanza_unref(&st);
 	}
-	mk_jid_unref(&q->to);
-	mk_arena_free(&a);
 }
 
-static void note(const struct mk_jid *contact, uint32_t flags, void *arg)
+void requests_free(struct requests **q)
 {
-	(void)contact;
-	(void)flags;
-	*(bool *)arg = true;
-}
+	struct mk_arena *a = *q != NULL ? (*q)->arena : NULL;
 
-void requests_deliver(struct mk_inst *i, struct mk_session *s)
-{
-	struct mk_inst *ri;
-	const struct mk_roster_svc *r = rosters(i, &ri);
-	bool any = false;
-
-	if (r == NULL || !r->each(ri, mk_session_entity(s), MK_ROSTER_PENDING, note, &any) || !any)
-		return;
-	struct mk_arena *a = mk_arena_new();
-	struct requests *q = mk_arena_alloc(a, sizeof *q);
-	q->arena = a;
-	q->to = mk_jid_ref(mk_session_jid(s));
-	q->last = &q->first;
-	mk_job(i, requests_read, requests_send, q);
+	*q = NULL;
+	if (a != NULL)
+		mk_arena_free(&a);
 }
