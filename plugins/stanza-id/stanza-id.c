@@ -8,7 +8,6 @@
  * it as its key.
  */
 #include <meerkat/plugin.h>
-#include <inttypes.h>
 
 #define NS "urn:xmpp:sid:0"
 
@@ -59,10 +58,23 @@ static enum mk_verdict on_in(struct mk_inst *i, struct mk_ev_stanza *ev)
 	return MK_NEXT;
 }
 
+/* Every message comes here, so without printf. */
+static const char *decimal(char out[24], int64_t n)
+{
+	char *p = out + 23;
+
+	*p = '\0';
+	do
+		*--p = (char)('0' + n % 10);
+	while ((n /= 10) > 0);
+	return p;
+}
+
 static enum mk_verdict on_deliver(struct mk_inst *i, struct mk_ev_stanza *ev)
 {
-	struct mk_str by;
+	struct mk_str by = mk_jid_bare(ev->to);
 	struct mk_elem *e;
+	char id[24];
 
 	/* It has the id it was given the first time. */
 	if (mk_ev_is_redelivery(ev))
@@ -70,10 +82,10 @@ static enum mk_verdict on_deliver(struct mk_inst *i, struct mk_ev_stanza *ev)
 	strip(i, ev, ev->to);
 	if (!mk_stanza_storable(ev->stanza))
 		return MK_NEXT;
-	by = mk_jid_bare(ev->to);
 	e = mk_ev_add(ev, "stanza-id", NS);
-	mk_elem_setf(e, "by", "%.*s", (int)by.n, by.p);
-	mk_elem_setf(e, "id", "%" PRId64, mk_stanza_uid(ev->stanza));
+	mk_elem_set(e, "by", mk_jid_is_bare(ev->to) ? mk_jid_full(ev->to)
+	                     : mk_arena_strndup(mk_turn_arena(), by.p, by.n));
+	mk_elem_set(e, "id", decimal(id, mk_stanza_uid(ev->stanza)));
 	mk_metric_add(i, ADDED, 1);
 	return MK_NEXT;
 }

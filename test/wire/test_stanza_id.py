@@ -119,6 +119,36 @@ def test_two_recipients_two_ids(account, connect):
     assert sids(one) == sids(two) and len(sids(one)) == 1
 
 
+def first_is_lost(connect, server, user, a):
+    """A message that a resource of user gets and does not acknowledge (XEP-0198) before its
+    connection breaks; its ids."""
+    b = connect(user, "lost", presence="")
+    b.send("<enable xmlns='%s'/>" % NS.SM)
+    b.until(lambda e: name(e) == "enabled")
+    ids = sids(sent(a, b, forged(b.bare)))
+    assert len(ids) == 1
+    b.kill()
+    return ids
+
+
+def test_redelivery_keeps_the_id(account, connect, server):
+    """To another resource."""
+    a, user = connect(account(), presence=""), account()
+    other = connect(user, "other", presence="")
+    ids = first_is_lost(connect, server, user, a)
+    m = other.until(lambda e: name(e) == "message" and e.get("id") == "m")
+    assert sids(m) == ids, to_str(m)
+
+
+def test_stored_message_keeps_the_id(account, connect, server):
+    """To the offline store, and from there."""
+    a, user = connect(account(), presence=""), account()
+    ids = first_is_lost(connect, server, user, a)
+    b = connect(user, "later", presence="")
+    m = b.until(lambda e: name(e) == "message" and e.get("id") == "m")
+    assert sids(m) == ids, to_str(m)
+
+
 def test_to_oneself(account, connect):
     a = connect(account(), presence="")
     m = sent(a, a, forged(a.bare))
