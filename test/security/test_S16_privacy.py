@@ -65,7 +65,7 @@ def test_message(three, type_, full):
     for kind, jid in users.items():
         stranger.send("<message type='%s' id='x' to='%s'><body>x</body></message>" % (
             type_, jid + ("/nothere" if full else "")))
-        answers[kind] = [normal(to_str(e), jid) for e in stranger.barrier()]
+        answers[kind] = [normal(to_str(e), jid) for e in stranger.settle(jid)]
     assert answers["online"] == answers["offline"] == answers["missing"]
 
 
@@ -76,7 +76,7 @@ def test_message_that_may_be_kept(three, type_):
     answers = {}
     for kind, jid in users.items():
         stranger.send("<message type='%s' id='x' to='%s'><body>x</body></message>" % (type_, jid))
-        answers[kind] = [normal(to_str(e), jid) for e in stranger.barrier()]
+        answers[kind] = [normal(to_str(e), jid) for e in stranger.settle(jid)]
     assert answers["online"] == answers["offline"] == answers["missing"] == []
 
 
@@ -87,7 +87,7 @@ def test_presence(three, type_):
     answers = {}
     for kind, jid in users.items():
         stranger.send("<presence%s to='%s'/>" % (" type='%s'" % type_ if type_ else "", jid))
-        answers[kind] = [normal(to_str(e), jid) for e in stranger.barrier()]
+        answers[kind] = [normal(to_str(e), jid) for e in stranger.settle(jid)]
     assert answers["online"] == answers["offline"] == answers["missing"]
 
 
@@ -96,7 +96,7 @@ def test_subscription_is_asked_in_silence(three):
     answers = {}
     for kind, jid in users.items():
         stranger.send("<presence type='subscribe' to='%s'/>" % jid)
-        got = [e for e in stranger.barrier() if name(e) == "presence"]
+        got = [e for e in stranger.settle(jid) if name(e) == "presence"]
         answers[kind] = [normal(to_str(e), jid) for e in got]
     # RFC 6121 8.5.1 allows `unsubscribed` for one who does not exist; it would tell.
     assert answers["online"] == answers["offline"] == answers["missing"]

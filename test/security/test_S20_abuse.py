@@ -40,7 +40,7 @@ def test_offline_messages_have_a_limit(make_server, connect):
     sender = connect(s.account(), server=s)
     for i in range(15):
         sender.message(a.jid, str(i))
-    errors = [e for e in sender.barrier() if e.get("type") == "error"]
+    errors = [e for e in sender.settle(a.jid) if e.get("type") == "error"]
     assert len(errors) == 5
     assert {name(child(e, "error")[0]) for e in errors} <= {"service-unavailable",
                                                             "resource-constraint"}

@@ -73,7 +73,7 @@ class World:
                     assert len([m for m in to_c if m.get("id") == id_]) == 1, "twice"
                     got.add(resource)
         else:
-            back = self.sender.barrier()
+            back = self.sender.settle(self.bare)
         errors = [e for e in back if e.get("id") == id_]
         assert len(errors) <= 1
         if not errors:
@@ -216,7 +216,7 @@ def test_probe_of_a_stranger(account, connect, situation):
     which a missing user gets as well)."""
     w = World(situation, account, connect)
     w.sender.send("<presence type='probe' to='%s'/>" % w.bare)
-    got = [p for p in w.sender.barrier() if name(p) == "presence"]
+    got = [p for p in w.sender.settle(w.bare) if name(p) == "presence"]
     assert [p.get("type") for p in got] in ([], ["unsubscribed"]), [to_str(p) for p in got]
     for c in w.clients.values():
         c.expect_nothing()
@@ -322,7 +322,7 @@ def test_offline_message_carries_a_delay(account, connect):
     r = account()
     a = connect(account())
     a.message(r.jid, "later", id_="off1")
-    a.barrier()
+    a.settle(r.jid)
     b = connect(r)
     b.available(wait=False)
     m = b.until(lambda e: name(e) == "message")

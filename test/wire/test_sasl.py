@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from mk import AuthFailed, NS, StreamClosed, StreamError, child, name, ns, to_str
+from mk.xml import StreamReader
 from mk.scram import Scram, attributes, downgrade_hash
 
 SCRAMS = ["SCRAM-SHA-1", "SCRAM-SHA-224", "SCRAM-SHA-256", "SCRAM-SHA-384", "SCRAM-SHA-512"]
@@ -147,6 +148,10 @@ def test_incorrect_encoding(c, data):
 def test_element_instead_of_data(c, data):
     c.send("<auth xmlns='%s' mechanism='PLAIN'>%s</auth>" % (NS.SASL, data))
     el = c.recv()
+    if name(el) == "challenge":
+        # Taken for a missing initial response.
+        c.send("<abort xmlns='%s'/>" % NS.SASL)
+        el = c.recv()
     assert name(el) == "failure"
     c.plain()
 
@@ -229,6 +234,7 @@ def test_second_authentication(c):
 def test_success_only_after_restart(c):
     """6.4.6: without a new header nothing may follow."""
     c.plain(restart=False)
+    c.reader = StreamReader()
     c.send("<presence/>")
     c.expect_closed()
 
@@ -479,7 +485,7 @@ FINAL = [
     lambda f: f.split(b",p=")[0] + b",p=" + b"!" * 44, lambda f: f.replace(b"r=", b"R="),
     lambda f: b"p=" + f.split(b",p=")[1] + b"," + f.split(b",p=")[0], lambda f: b"\0" * 100,
     lambda f: f.replace(b",", b",,"), lambda f: f * 3, lambda f: b"\xff" + f,
-    lambda f: f.split(b",p=")[0] + b",p=" + b"A" * 8000,
+    lambda f: f.split(b",p=")[0] + b",p=" + b"A" * 5000,
     lambda f: b"m=x," + f,
 ]
 

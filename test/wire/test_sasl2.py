@@ -69,19 +69,22 @@ def test_bind2_tag(c):
     assert resource.startswith("AwesomeXMPP") and len(resource) > len("AwesomeXMPP") + 4
 
 
-def test_bind2_same_agent_gets_the_same_resource(account, connect):
-    """XEP-0386 3.2: derived from the client's id, so that a client that comes back
-    replaces its old session."""
+def test_bind2_of_the_same_client_ends_its_earlier_session(account, connect):
+    """XEP-0386 3.2: a client that comes back (the same user-agent id) replaces itself."""
     a = account()
     agent = "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'><software>T</software></user-agent>"
-    jids = []
+    clients = []
     for _ in range(2):
         c = connect()
         c.account = a
         c.start()
         success = c.sasl2("PLAIN", inline=BIND2 % ("", "<tag>T</tag>"), user_agent=agent)
-        jids.append(text(success, "authorization-identifier", NS.SASL2))
-    assert jids[0] == jids[1]
+        jid = text(success, "authorization-identifier", NS.SASL2)
+        assert "d4565fa7" not in jid
+        clients.append(c)
+    clients[0].expect_stream_error("conflict")
+    clients[1].recv()
+    clients[1].ping()
 
 
 def test_bind2_with_carbons(c, connect, account):

@@ -395,7 +395,7 @@ STANZA = ("<message to='%s' id='sp&#108;it' type='chat'>"
 
 
 def test_stanza_split_at_every_byte(account, connect):
-    b = connect(account(), tls="none", presence="")
+    b = connect(account(), presence="")
     a = connect()
     a.account = account()
     a.connect(a.server.port_plain)

@@ -436,9 +436,23 @@ class Client:
         a = self.iq("get", "<ping xmlns='%s'/>" % NS.PING, to=to)
         assert a.get("type") == "result", to_str(a)
 
+    def settle(self, bare):
+        """Everything that came until what we sent to this account of the server (which need
+        not be online, nor exist) has been handled: a request to it that its home answers, in
+        order with the rest."""
+        id_ = "s%d" % next(_ids)
+        self.send("<iq type='get' id='%s' to='%s'><query xmlns='mk:settle'/></iq>" % (id_, esc(bare)))
+        got = []
+        while True:
+            el = self.recv()
+            if name(el) == "iq" and el.get("id") == id_:
+                return got
+            got.append(el)
+
     def barrier(self):
-        """Everything that came until the server has answered what we sent so far
-        (and what waited in its workers' mailboxes at that time): two pings."""
+        """Everything that came until the server has answered what we sent it so far
+        (and what waited in its workers' mailboxes at that time): two pings. What we
+        sent to others may still be under way: fence, settle."""
         got = []
         for _ in range(2):
             id_ = "b%d" % next(_ids)
