@@ -114,16 +114,26 @@ void mk_parcel_run(struct mk_parcel *p)
 
 /* ---- routing ----------------------------------------------------------------------- */
 
-void mk_bounce(struct mk_stanza *s, uint16_t error, const char *text)
+/* to: whom it didn't reach. Of one for many (mk_send_to) each recipient has an
+ * error of its own. */
+static void bounce_from(struct mk_stanza *s, const struct mk_jid *to, uint16_t error,
+	const char *text)
 {
 	struct mk_stanza *answer = mk_stanza_error(s, error, text);
 
 	if (answer == NULL)
 		return;
+	if (to != NULL && (s->to == NULL || (s->flags & MK_STANZA_FANOUT)))
+		mk_stanza_set_from(answer, to);
 	if (answer->to == NULL)
 		mk_stanza_unref(&answer);
 	else
 		mk_route(&answer, answer->to);
+}
+
+void mk_bounce(struct mk_stanza *s, uint16_t error, const char *text)
+{
+	bounce_from(s, NULL, error, text);
 }
 
 void mk_route(struct mk_stanza **sp, const struct mk_jid *to)
@@ -134,7 +144,7 @@ void mk_route(struct mk_stanza **sp, const struct mk_jid *to)
 	mk_stanza_seal(s);
 	if (mk_domain_of(to) == NULL) {
 		/* No server-to-server links: nobody else can be reached. */
-		mk_bounce(s, MK_ERR_REMOTE_SERVER_NOT_FOUND, NULL);
+		bounce_from(s, to, MK_ERR_REMOTE_SERVER_NOT_FOUND, NULL);
 		mk_stanza_unref(&s);
 		return;
 	}
@@ -222,10 +232,10 @@ static void failed_then(struct mk_event *e, enum mk_verdict v)
 
 	p->stanza = e->ev.stanza;
 	if (v == MK_FAIL)
-		mk_bounce(p->stanza, e->ev.error != 0 ? e->ev.error : MK_ERR_SERVICE_UNAVAILABLE,
-			e->ev.error_text);
+		bounce_from(p->stanza, p->to,
+			e->ev.error != 0 ? e->ev.error : MK_ERR_SERVICE_UNAVAILABLE, e->ev.error_text);
 	else if (v == MK_NEXT && !e->taken)
-		mk_bounce(p->stanza, MK_ERR_SERVICE_UNAVAILABLE, NULL);
+		bounce_from(p->stanza, p->to, MK_ERR_SERVICE_UNAVAILABLE, NULL);
 	mk_parcel_free(p);
 }
 
@@ -272,8 +282,8 @@ static void deliver_then(struct mk_event *e, enum mk_verdict v)
 
 	p->stanza = e->ev.stanza;
 	if (v == MK_FAIL)
-		mk_bounce(p->stanza, e->ev.error != 0 ? e->ev.error : MK_ERR_SERVICE_UNAVAILABLE,
-			e->ev.error_text);
+		bounce_from(p->stanza, p->to,
+			e->ev.error != 0 ? e->ev.error : MK_ERR_SERVICE_UNAVAILABLE, e->ev.error_text);
 	if (v != MK_NEXT || taken || d == NULL) {
 		mk_parcel_free(p);
 		return;
@@ -299,7 +309,7 @@ void mk_deliver(struct mk_parcel *p)
 	struct mk_stanza *s = p->stanza;
 
 	if (d == NULL) {
-		mk_bounce(s, MK_ERR_REMOTE_SERVER_NOT_FOUND, NULL);
+		bounce_from(s, p->to, MK_ERR_REMOTE_SERVER_NOT_FOUND, NULL);
 		mk_parcel_free(p);
 		return;
 	}

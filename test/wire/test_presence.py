@@ -38,6 +38,17 @@ def presences(got):
     return [(p.get("from"), p.get("type")) for p in got if name(p) == "presence"]
 
 
+def edit(server, statement, *values):
+    """Changes a row of a stopped server's database."""
+    if server.config["storage"]["default"] != "sqlite":
+        pytest.skip("changes the database itself")
+    (path,) = glob.glob(server.path("data", "*.db"))
+    db = sqlite3.connect(path)
+    with db:
+        assert db.execute(statement, values).rowcount == 1
+    db.close()
+
+
 @pytest.fixture
 def friends(account, connect):
     """Two accounts that are subscribed to each other, nobody online."""
@@ -170,18 +181,12 @@ def test_a_probe_without_a_subscription_ends_it(make_server, connect):
     """4.3.2: `unsubscribed`, so that the other side learns of it (3.2.3). The rosters are made
     to disagree behind the server's back."""
     s = make_server()
-    if s.config["storage"]["default"] != "sqlite":
-        pytest.skip("changes the database itself")
     a, b = s.account(), s.account()
     x, y = connect(a, server=s), connect(b, server=s)
     befriend(x, y)
     x.close(), y.close()
     s.stop()
-    (path,) = glob.glob(s.path("data", "*.sqlite*")) or glob.glob(s.path("data", "*.db"))
-    with sqlite3.connect(path) as db:
-        assert db.execute("delete from roster where user = ? and contact = ?",
-                          (b.user, a.jid)).rowcount == 1
-    db.close()
+    edit(s, "delete from roster where user = ? and contact = ?", b.user, a.jid)
     s.start()
     x = connect(a, server=s)
     x.roster()
@@ -430,16 +435,27 @@ def test_presence_errors_end_the_broadcasts(friends, connect):
     assert presences(settle(late, y)[1]) == [(late.jid, None)]
 
 
-def test_contacts_whose_server_cannot_be_reached(account, connect):
-    """One error for each, and from the contact."""
-    a = account()
-    x = connect(a)
+def test_contacts_whose_server_cannot_be_reached(make_server, connect):
+    """4.2.2: one error in a session, and from the contact."""
+    s = make_server()
+    a = s.account()
+    x = connect(a, server=s)
     x.roster()
     x.available()
     x.send("<presence type='subscribe' to='romeo@unreachable.example'/>")
     p = x.until(lambda e: name(e) == "presence")
     assert (p.get("from"), p.get("type")) == ("romeo@unreachable.example", "error")
     assert child(child(p, "error"), "remote-server-not-found") is not None
+    x.close()
+    s.stop()
+    edit(s, "update roster set subscription = 3, ask = 0 where user = ?", a.user)
+    s.start()
+    x = connect(a, server=s)
+    x.send("<presence/>")
+    assert sorted(presences(settle(x)[0]), key=str) == sorted(
+        [(x.jid, None), ("romeo@unreachable.example", "error")], key=str)
+    x.send("<presence><show>away</show></presence>")
+    assert presences(settle(x)[0]) == [(x.jid, None)]
 
 
 # ---- 4.7: syntax ----------------------------------------------------------------------------------
