@@ -622,35 +622,82 @@ static const struct mk_arg args_domain_import[] = {
 	{ "type", MK_ARG_TEXT, false, "their host type" },
 	{ "domains", MK_ARG_WORDS, false, "the domains; '-' reads them, one a line" }, { 0 }
 };
+/* The domains of a text that are new, in the job's arena; NULL after a failure. */
+static struct mk_str *new_domains(struct mk_cmd *c, struct mk_store *st, const char *p,
+	uint32_t *n_out, int64_t *there)
+{
+	struct mk_str *v = mk_arena_alloc(mk_store_arena(st), (strlen(p) / 2 + 1) * sizeof *v);
+	uint32_t n = 0;
+
+	for (p += strspn(p, " \t\r\n"); *p != '\0'; p += strspn(p, " \t\r\n")) {
+		struct mk_str word = { p, strcspn(p, " \t\r\n") }, name;
+		struct mk_jid *j = NULL;
+		if (mk_jid_parse(word, &j) < 0 || mk_jid_local(j).n != 0 || !mk_jid_is_bare(j)) {
+			mk_cmd_fail(c, -MK_EJID, "no domain: %.*s", (int)word.n, word.p);
+			if (j != NULL)
+				mk_jid_unref(&j);
+			return NULL;
+		}
+		name = mk_jid_domain(j);
+		if (mk_domain_find_any(name.p, name.n) != NULL)
+			(*there)++;
+		else
+			v[n++] = mk_strz(mk_arena_strndup(mk_store_arena(st), name.p, name.n));
+		mk_jid_unref(&j);
+		p += word.n;
+	}
+	*n_out = n;
+	return v;
+}
+
+struct domains_add { const struct mk_str *name; uint32_t n; const char *type; int64_t added; };
+static void add_all_main(void *arg)
+{
+	struct domains_add *x = arg;
+
+	for (uint32_t i = 0; i < x->n; i++)
+		x->added += mk_domain_add(x->name[i], x->type, false, true) == 0;
+}
+
+/* All of one request or none. */
+static int domain_import(struct mk_cmd *c, struct mk_store *st, const char *type)
+{
+	int64_t there = 0;
+	uint32_t n = 0;
+	struct mk_str *names = new_domains(c, st, mk_cmd_arg(c, "domains"), &n, &there);
+
+	if (names == NULL)
+		return -MK_EJID;
+	struct domains_add x = { names, n, type, 0 };
+	struct mk_value *v = mk_arena_alloc(mk_store_arena(st), (n + 1) * 3 * sizeof *v);
+	const struct mk_value **rows = mk_arena_alloc(mk_store_arena(st), (n + 1) * sizeof *rows);
+	for (uint32_t i = 0; i < n; i++) {
+		v[3 * i] = mk_text(names[i]);
+		v[3 * i + 1] = mk_textz(type);
+		v[3 * i + 2] = mk_int(1);
+		rows[i] = &v[3 * i];
+	}
+	for (uint32_t at = 0; at < n; at += 1000)
+		if (mk_store_put_rows(st, &mk_domain_table, rows + at, n - at < 1000 ? n - at : 1000) < 0)
+			return mk_cmd_fail(c, -MK_EIO, "the domains can't be stored now");
+	if (!mk_main_call(add_all_main, &x))
+		return stopping(c);
+	mk_cmd_int(c, "added", x.added);
+	mk_cmd_int(c, "there_already", there + n - x.added);
+	return 0;
+}
 COMMAND(domain_import, "domain import", "Adds many domains; those that are there stay as they are.",
 	args_domain_import)
 {
-	const char *p = mk_cmd_arg(c, "domains"), *type;
-	int64_t added = 0, there = 0;
+	const char *type;
 	int r = type_arg(c, &type);
 
 	UNUSED;
-	while (r == 0 && *(p += strspn(p, " \t\r\n")) != '\0') {
-		struct mk_str word = { p, strcspn(p, " \t\r\n") };
-		struct mk_jid *j = NULL;
-		p += word.n;
-		if ((r = mk_jid_parse(word, &j)) < 0 || mk_jid_local(j).n != 0 || !mk_jid_is_bare(j)) {
-			r = mk_cmd_fail(c, -MK_EJID, "no domain: %.*s (%lld were added)", (int)word.n,
-				word.p, (long long)added);
-		} else {
-			pthread_mutex_lock(&domain_lock);
-			r = add_domain(st, mk_jid_full(j), type);
-			pthread_mutex_unlock(&domain_lock);
-			mk_store_job_end(st);
-			added += r == 0;
-			there += r == -MK_EEXIST;
-			r = r == -MK_EEXIST || r == 0 ? 0 : domain_failed(c, r, mk_jid_full(j));
-		}
-		if (j != NULL)
-			mk_jid_unref(&j);
-	}
-	mk_cmd_int(c, "added", added);
-	mk_cmd_int(c, "there_already", there);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&domain_lock);
+	r = domain_import(c, st, type);
+	pthread_mutex_unlock(&domain_lock);
 	return r;
 }
 
@@ -1043,16 +1090,20 @@ COMMAND(storage_export, "storage export", "All that is stored of a user (passwor
 	UNUSED;
 	return r < 0 ? mk_cmd_fail(c, r, "storage does not answer") : 0;
 }
-COMMAND(storage_erase, "storage erase", "Erases all that is stored of a user; the account goes, too.",
+COMMAND(storage_erase, "storage erase",
+	"Ends a user's sessions and erases all that is stored; the account itself stays.",
 	args_account)
 {
+	struct session_list l = { .jid = mk_cmd_arg_jid(c, "jid"), .condition = "policy-violation" };
 	uint64_t rows = 0;
-	int r = mk_store_erase_user(st, mk_cmd_arg_jid(c, "jid"), &rows);
+	int r;
 
 	UNUSED;
-	if (r < 0)
+	if (!mk_jid_is_bare(l.jid))
+		return mk_cmd_fail(c, -MK_EJID, "a user is user@domain: %s", mk_jid_full(l.jid));
+	mk_workers_call(kick_worker, &l);
+	if ((r = mk_store_erase_user(st, l.jid, &rows)) < 0)
 		return mk_cmd_fail(c, r, "storage does not answer");
-	mk_account_forget(mk_cmd_arg_jid(c, "jid"));
 	mk_cmd_int(c, "rows", (int64_t)rows);
 	return 0;
 }

@@ -486,7 +486,7 @@ int mk_ctl_start(const char *socket_path, struct mk_diag *d)
 		mk_diag_add(d, "control socket %s: %s", socket_path, strerror(errno));
 		goto fail;
 	}
-	if (listen(ctl.listen_fd, 16) < 0) {
+	if (listen(ctl.listen_fd, 2 * PEERS_MAX) < 0) {
 		mk_diag_add(d, "control socket %s: %s", socket_path, strerror(errno));
 		goto fail_bound;
 	}

@@ -441,36 +441,46 @@ static void sum_up(json_t *sum, const json_t *answer)
 	}
 }
 
+/* Lines of standard input, up to about PART_BYTES; false: that was all. */
+static bool read_part(FILE *out)
+{
+	char *line = NULL;
+	size_t cap = 0, bytes = 0;
+	ssize_t n = 0;
+
+	while (bytes < PART_BYTES && (n = getline(&line, &cap, stdin)) > 0) {
+		fwrite(line, 1, (size_t)n, out);
+		bytes += (size_t)n;
+	}
+	free(line);
+	return n > 0;
+}
+
 static json_t *ask_in_parts(const char *command, json_t *args, const char *name)
 {
-	json_t *sum = NULL, *answer;
-	char *line = NULL;
-	size_t cap = 0;
-	bool more = true;
+	json_t *sum = NULL;
+	bool more = true, ok = true;
 
-	while (more) {
-		size_t bytes = 0;
-		json_object_del(args, name);
-		while (bytes < PART_BYTES && (more = getline(&line, &cap, stdin) > 0)) {
-			line[strcspn(line, "\r\n")] = '\0';
-			bytes += strlen(line) + 1;
-			if (*line != '\0' && !add_word(args, name, line))
-				exit(EXIT_USAGE);
-		}
-		if (json_object_get(args, name) == NULL)
-			json_object_set_new(args, name, json_string(""));
-		answer = ask(command, json_incref(args));
-		if (sum == NULL || !json_is_true(json_object_get(answer, "ok"))) {
+	while (more && ok) {
+		char *text = NULL;
+		size_t n;
+		FILE *f = open_memstream(&text, &n);
+		if (f == NULL)
+			exit(EXIT_FAILED);
+		more = read_part(f);
+		if (fclose(f) != 0 || !set_text(args, name, text))
+			exit(EXIT_USAGE);
+		free(text);
+		json_t *answer = ask(command, json_incref(args));
+		ok = json_is_true(json_object_get(answer, "ok"));
+		if (sum == NULL || !ok) {
 			json_decref(sum);
 			sum = answer;
-			if (!json_is_true(json_object_get(answer, "ok")))
-				break;
 		} else {
 			sum_up(sum, answer);
 			json_decref(answer);
 		}
 	}
-	free(line);
 	return sum;
 }
 

@@ -596,11 +596,22 @@ static int start_all(struct mk_diag *d)
 	return 0;
 }
 
+/* Whose line it is. */
+static void log_context(const struct mk_inst *i, struct mk_buf *fields)
+{
+	if (i == NULL)
+		return;
+	if (i->type != mk_global_type)
+		mk_log_field(fields, "type", mk_strz(i->type->name));
+	mk_log_field(fields, "plugin", mk_strz(i->module->plugin->name));
+}
+
 int mk_app_start(const char *conf_path, struct mk_diag *d)
 {
 	int r;
 
 	main_thread = pthread_self();
+	mk_log_set_context(log_context);
 	app.started = mk_now_usec();
 	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct mk_config *c = NULL;

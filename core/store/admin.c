@@ -175,6 +175,30 @@ int mk_store_erase_user(struct mk_store *st, const struct mk_jid *user, uint64_t
 	return w.result;
 }
 
+int mk_store_put_rows(struct mk_store *st, const struct mk_table *t,
+	const struct mk_value *const *rows, uint32_t n)
+{
+	const struct mk_table_info *info = mk_table_find(t);
+	struct mk_store_backend *b = info != NULL ? info->backend : NULL;
+	uint32_t failed = 0;
+	mk_usec began;
+
+	if (n == 0)
+		return 0;
+	mk_assert(b != NULL && n <= 10000);
+	struct mk_write *w = mk_alloc(n * sizeof *w);
+	for (uint32_t i = 0; i < n; i++) {
+		mk_assert(mk_values_ok(t, rows[i], 0, info->columns));
+		w[i] = (struct mk_write){ .op = MK_WRITE_PUT, .table = t, .row = rows[i],
+			.expect = MK_ANY };
+	}
+	struct mk_backend_conn *conn = mk_store_enter(st, b, &began);
+	enum mk_store_status s = conn == NULL ? MK_STORE_RETRY :
+		mk_store_leave(st, b, MK_OP_WRITE, began, b->be->write(conn, w, n, &failed));
+	mk_free(w);
+	return s == MK_STORE_OK ? 0 : -MK_EIO;
+}
+
 static void drop_table(void *arg, const struct mk_table_info *t)
 {
 	struct work *w = arg;

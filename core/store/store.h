@@ -62,6 +62,10 @@ int mk_store_export(struct mk_store *st, const struct mk_jid *user,
 	int (*fn)(void *arg, const struct mk_table *t, const struct mk_row *row), void *arg);
 int mk_store_erase_user(struct mk_store *st, const struct mk_jid *user, uint64_t *rows_out);
 int mk_store_drop_domain(struct mk_store *st, struct mk_str domain, uint64_t *rows_out);
+/* Rows of one table (insert or replace) whatever their partitions, n <= 10000,
+ * in one transaction. 0 or -MK_EIO. */
+int mk_store_put_rows(struct mk_store *st, const struct mk_table *t,
+	const struct mk_value *const *rows, uint32_t n);
 /* All tables of one backend into another, by configured names; progress after
  * each table. Rows that are there already stay as they are, so an
  * interrupted copy can be repeated. -MK_ENOENT, -MK_EINVAL (the other backend
