@@ -622,26 +622,23 @@ def until_it_answers(s):
         assert time.monotonic() < deadline
 
 
+def come_and_go(s, n, data):
+    for _ in range(n):
+        try:
+            r = Raw(s)
+            r.send(data)
+            r.close()
+        except OSError:              # more at a time than it takes
+            pass
+    until_it_answers(s)
+
+
 def test_somebody_who_leaves_does_not_cost_the_server(s):
     """A client that asks and goes, many times: neither descriptors nor, while its
     command is at work, CPU."""
-    for _ in range(200):
-        r = Raw(s)
-        try:
-            r.send('{"command":"account list","args":{"domain":"%s"}}\n' % s.domain)
-        except OSError:              # more than it takes at a time
-            pass
-        r.close()
-    until_it_answers(s)
+    come_and_go(s, 200, '{"command":"account list","args":{"domain":"%s"}}\n' % s.domain)
     fds = s.descriptors()
-    for _ in range(100):
-        r = Raw(s)
-        try:
-            r.send('{"command":"sta')
-        except OSError:
-            pass
-        r.close()
-    until_it_answers(s)
+    come_and_go(s, 100, '{"command":"sta')
     deadline = time.monotonic() + 20
     while s.descriptors() > fds + 2:
         assert time.monotonic() < deadline
