@@ -381,7 +381,9 @@ def test_erasing_what_a_user_stored_keeps_the_account(s, user, connect):
     """What has been stored: a message for somebody who is away."""
     other = connect(s.account(), server=s, presence="")
     other.message(user.jid, "kept for later")
-    other.ping()
+    deadline = time.monotonic() + 20
+    while not any(r["table"] == "offline" for r in s.ctl_json("storage", "export", user.jid)):
+        assert time.monotonic() < deadline
     c = connect(user, server=s)
     stored = s.ctl_json("storage", "export", user.jid)
     assert s.ctl_json("storage", "erase", user.jid) == [{"rows": len(stored)}]
