@@ -382,7 +382,7 @@ def test_erasing_what_a_user_stored_keeps_the_account(s, user, connect):
     other = connect(s.account(), server=s, presence="")
     other.message(user.jid, "kept for later")
     deadline = time.monotonic() + 20
-    while not any(r["table"] == "offline" for r in s.ctl_json("storage", "export", user.jid)):
+    while not any(r["table"] == "offline_message" for r in s.ctl_json("storage", "export", user.jid)):
         assert time.monotonic() < deadline
     c = connect(user, server=s)
     stored = s.ctl_json("storage", "export", user.jid)
