@@ -46,7 +46,7 @@ def test_offline_messages_have_a_limit(make_server, connect):
                                                             "resource-constraint"}
     c = connect(a, server=s)
     c.available(wait=False)
-    got = [m for m in c.barrier() if name(m) == "message"]
+    got = [c.until(lambda e: name(e) == "message") for _ in range(10)]
     assert [text(m, "body") for m in got] == [str(i) for i in range(10)]
 
 
