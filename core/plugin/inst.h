@@ -23,6 +23,7 @@ struct mk_module {
 	const struct mk_plugin *plugin;
 	char *path;
 	void *handle;                  /* dlopen's; never closed                */
+	struct mk_file_id { uint64_t dev, ino; int64_t mtime; } file;
 	struct mk_list node;           /* in mk_modules                         */
 	struct mk_list insts;          /* of mk_inst.module_node                */
 	bool loaded;                   /* load() succeeded                      */
@@ -66,7 +67,8 @@ extern struct mk_list mk_modules;      /* main thread                       */
 
 /* Loads NAME from the plugin directories: trust (S-18), then magic, ABI, size,
  * build, name, missing symbols; each refusal its own line in d. Loading twice
- * gives the same module. */
+ * gives the same module; one that has no instance and whose file has changed is
+ * reopened. */
 int  mk_module_open(const char *name, const struct mk_conf_list *dirs,
                     struct mk_diag *d, struct mk_module **out);
 /* For tests: a plugin linked into the program. */

@@ -190,10 +190,20 @@ static int own_number(int fd)
 	return n;
 }
 
-static int find_and_load(const char *name, const struct mk_conf_list *dirs, struct mk_diag *d,
-	const struct mk_plugin **plugin, char **path, void **handle)
+static struct mk_file_id file_id(const struct stat *s)
 {
+	return (struct mk_file_id){ s->st_dev, s->st_ino,
+		s->st_mtim.tv_sec * INT64_C(1000000000) + s->st_mtim.tv_nsec };
+}
+
+struct loaded { const struct mk_plugin *plugin; char *path; void *handle; struct mk_file_id file; };
+
+static int find_and_load(const char *name, const struct mk_conf_list *dirs, struct mk_diag *d,
+	struct loaded *out)
+{
+	char **path = &out->path;
 	int fd = -MK_ENOENT;
+	struct stat s;
 
 	if (!name_is_fine(name)) {
 		mk_diag_add(d, "'%s' can't be a plugin's name ([a-z][a-z0-9-]*, at most 32)", name);
@@ -213,10 +223,12 @@ static int find_and_load(const char *name, const struct mk_conf_list *dirs, stru
 		return fd;
 	}
 	fd = own_number(fd);
-	*plugin = load_fd(fd, name, *path, d, handle);
+	if (fstat(fd, &s) == 0)
+		out->file = file_id(&s);
+	out->plugin = load_fd(fd, name, *path, d, &out->handle);
 	/* The descriptor stays open: its number is the name the code is mapped
 	 * under, and must not come to mean another file. */
-	if (*plugin == NULL) {
+	if (out->plugin == NULL) {
 		mk_free(*path);
 		*path = NULL;
 		return -MK_EVERSION;
@@ -224,34 +236,51 @@ static int find_and_load(const char *name, const struct mk_conf_list *dirs, stru
 	return 0;
 }
 
+static bool is_replaced(const struct mk_module *m)
+{
+	struct stat s;
+	struct mk_file_id now;
+
+	if (m->handle == NULL || !mk_list_empty(&m->insts) || stat(m->path, &s) < 0)
+		return false;
+	now = file_id(&s);
+	return now.dev != m->file.dev || now.ino != m->file.ino || now.mtime != m->file.mtime;
+}
+
+static void take_over(struct mk_module *m, const struct loaded *l)
+{
+	m->plugin = l->plugin;
+	m->path = l->path;
+	m->handle = l->handle;
+	m->file = l->file;
+	m->loaded = true;
+}
+
 int mk_module_open(const char *name, const struct mk_conf_list *dirs, struct mk_diag *d,
 	struct mk_module **out)
 {
 	struct mk_module *m = mk_module_find(name);
-	const struct mk_plugin *p;
-	char *path = NULL;
-	void *handle = NULL;
+	struct loaded l = { 0 };
 	int r;
 
 	if (m != NULL) {
+		if (is_replaced(m) && (r = mk_module_reopen(m, d)) < 0)
+			return r;
 		*out = m;
 		return 0;
 	}
-	r = find_and_load(name, dirs, d, &p, &path, &handle);
+	r = find_and_load(name, dirs, d, &l);
 	if (r < 0)
 		return r;
 	m = mk_alloc(sizeof *m);
-	m->plugin = p;
-	m->path = path;
-	m->handle = handle;
 	mk_list_init(&m->insts);
-	if (p->load != NULL && (r = p->load(m)) < 0) {
-		mk_diag_add(d, "%s: load failed: %s", path, mk_strerror(-r));
-		mk_free(path);
+	take_over(m, &l);
+	if (l.plugin->load != NULL && (r = l.plugin->load(m)) < 0) {
+		mk_diag_add(d, "%s: load failed: %s", l.path, mk_strerror(-r));
+		mk_free(l.path);
 		mk_free(m);
 		return r;
 	}
-	m->loaded = true;
 	mk_list_push(&mk_modules, &m->node);
 	*out = m;
 	return 0;
@@ -259,9 +288,9 @@ int mk_module_open(const char *name, const struct mk_conf_list *dirs, struct mk_
 
 int mk_module_reopen(struct mk_module *m, struct mk_diag *d)
 {
-	const struct mk_plugin *p;
-	char *dir = mk_strdup(m->path), *slash = strrchr(dir, '/'), *path = NULL;
-	void *handle = NULL;
+	const struct mk_plugin *old = m->plugin;
+	char *dir = mk_strdup(m->path), *slash = strrchr(dir, '/');
+	struct loaded l = { 0 };
 	int r;
 
 	mk_assert(mk_list_empty(&m->insts));
@@ -269,18 +298,17 @@ int mk_module_reopen(struct mk_module *m, struct mk_diag *d)
 		*slash = '\0';
 	const char *const dirs[] = { dir };
 	const struct mk_conf_list list = { dirs, 1 };
-	r = find_and_load(m->plugin->name, &list, d, &p, &path, &handle);
+	r = find_and_load(old->name, &list, d, &l);
 	mk_free(dir);
 	if (r < 0)
 		return r;
-	const struct mk_plugin *old = m->plugin;
 	if (old->unload != NULL)
 		old->unload(m);
 	mk_slots_orphan(m);
-	m->plugin = p;
-	if (p->load != NULL && (r = p->load(m)) < 0) {
-		mk_diag_add(d, "%s: load failed: %s", path, mk_strerror(-r));
-		mk_free(path);
+	m->plugin = l.plugin;
+	if (l.plugin->load != NULL && (r = l.plugin->load(m)) < 0) {
+		mk_diag_add(d, "%s: load failed: %s", l.path, mk_strerror(-r));
+		mk_free(l.path);
 		/* The old code is still there. */
 		mk_slots_orphan(m);
 		m->plugin = old;
@@ -288,8 +316,6 @@ int mk_module_reopen(struct mk_module *m, struct mk_diag *d)
 		return r;
 	}
 	mk_free(m->path);
-	m->path = path;
-	m->handle = handle;
-	m->loaded = true;
+	take_over(m, &l);
 	return 0;
 }

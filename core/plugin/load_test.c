@@ -357,8 +357,16 @@ static void test_a_replaced_file_is_new_code_beside_the_old(void **state)
 	assert_true(m->loaded);
 	assert_string_equal(m->plugin->version, "two");
 	assert_int_equal(start(m, &d, &i), 0);
-	mk_inst_stop(&i, 1000);
 	mk_diag_fini(&d);
+
+	/* Who opens it while it runs gets what runs; afterwards, what is there. */
+	replace(dir, "changing.so");
+	assert_int_equal(open_module(dir, "changing", &d, &again), 0);
+	assert_string_equal(m->plugin->version, "two");
+	mk_inst_stop(&i, 1000);
+	assert_int_equal(open_module(dir, "changing", &d, &again), 0);
+	assert_ptr_equal(again, m);
+	assert_string_equal(m->plugin->version, "one");
 	mk_free(dir);
 }
 
