@@ -236,6 +236,24 @@ static void say_failure(struct mk_stream *st, const char *xmlns, const char *con
 	mk_stream_write(st, f);
 }
 
+/*
+ * What an attempt counts towards auth_attempts, in thirds. One that can't have
+ * tried a password counts little: slixmpp up to 1.8 first tries each -PLUS
+ * mechanism with a binding that TLS 1.3 does not have, then each without it in
+ * a way that RFC 5802 6 forbids us to accept, and only then logs in.
+ */
+enum { WHOLE_ATTEMPT = 3 };
+static unsigned weight(const char *condition)
+{
+	static const char *const light[] = { "malformed-request", "invalid-mechanism",
+		"incorrect-encoding", "encryption-required", "aborted", NULL };
+
+	for (const char *const *c = light; *c != NULL; c++)
+		if (strcmp(*c, condition) == 0)
+			return 1;
+	return WHOLE_ATTEMPT;
+}
+
 /* The attempt failed; the stream may try again, a few times (6.4.5). */
 static void fail(struct mk_stream *st, const char *xmlns, const char *condition)
 {
@@ -253,7 +271,8 @@ static void fail(struct mk_stream *st, const char *xmlns, const char *condition)
 			condition, mk_stream_remote(st), mk_jid_full(st->domain->jid));
 	mk_sasl_drop(st);
 	say_failure(st, xmlns, condition);
-	if (++st->attempts >= mk_limits()->auth_attempts)
+	st->attempts = (uint16_t)(st->attempts + weight(condition));
+	if (st->attempts >= WHOLE_ATTEMPT * mk_limits()->auth_attempts)
 		mk_stream_fail(st, "policy-violation", "too many failed attempts");
 }
 

@@ -60,8 +60,9 @@ enum mk_stream_flag {
 
 struct mk_stream {
 	uint32_t magic;
-	uint8_t phase, attempts;
+	uint8_t phase;
 	uint16_t flags;
+	uint16_t attempts;             /* failed ones, in thirds: sasl.c        */
 	uint16_t busy;                 /* callbacks that still look at it       */
 	uint32_t scanned;              /* bytes of partial the scanner has seen */
 	struct mk_conn conn;

@@ -60,7 +60,7 @@ class Quickstart:
         where = Where()
         where.port = int(re.search(r"STARTTLS +127\.0\.0\.1 port (\d+)", self.out).group(1))
         where.port_tls = int(re.search(r"direct TLS +127\.0\.0\.1 port (\d+)", self.out).group(1))
-        where.cafile = re.search(r"certificate +(\S+)", self.out).group(1)
+        where.cafile = re.search(r"^  certificate +(/\S+)", self.out, re.M).group(1)
         where.domain = domain
         return mk.Client(where, mk.Account(jid.split("@")[0], domain, password))
 
