@@ -9,8 +9,6 @@
  */
 #include "roster.h"
 
-#include <stdlib.h>
-
 struct contact { uint16_t n; uint8_t flags; char text[]; };
 struct mk_roster {
 	int64_t version, seq;
@@ -351,7 +349,8 @@ void roster_apply(struct mk_inst *i, struct mk_entity *e, struct mk_roster_chang
 	roster_change_free(cp);
 }
 
-static void apply_post(struct mk_inst *i, struct mk_entity *e, const struct mk_jid *bare, void *data)
+static void apply_post(struct mk_inst *i, struct mk_entity *e, const struct mk_jid *bare,
+	void *data)
 {
 	struct mk_roster_change *c = data;
 

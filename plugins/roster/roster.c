@@ -283,7 +283,7 @@ static uint16_t read_groups(const struct roster_conf *c, const struct mk_elem *i
 	return 0;
 }
 
-/* 0, or what is wrong (2.3.3); *out's contact is a reference then. */
+/* 0 (s->contact is a reference then), or what is wrong (2.3.3). */
 static uint16_t read_set(const struct roster_conf *c, const struct mk_iq_req *r, struct mk_arena *a,
 	struct set *s)
 {

@@ -502,6 +502,39 @@ def test_storage_is_only_asked_when_it_must(make_server, connect):
     assert 'meerkat_presence_broadcasts_total{type="people"} 12' in out
 
 
+def test_storage_that_fails(make_server, connect):
+    """An error to try again later; nobody's subscription ends, and nothing is half done."""
+    s = make_server()
+    if s.config["storage"]["default"] != "sqlite":
+        pytest.skip("takes a table away")
+    a, b = s.account(), s.account()
+    x, y = connect(a, server=s), connect(b, server=s)
+    befriend(x, y)
+    x.close()
+    assert y.until(lambda e: e.get("type") == "unavailable").get("from") == x.jid
+    y.close()
+    (path,) = glob.glob(s.path("data", "*.db"))
+    db = sqlite3.connect(path, timeout=10)
+    db.execute("alter table roster rename to away")
+    x = connect(a, server=s)
+    answer = x.iq("get", "<query xmlns='jabber:iq:roster'/>")
+    assert answer.get("type") == "error" and child(answer, "error").get("type") == "wait"
+    assert child(child(answer, "error"), "internal-server-error") is not None
+    x.send("<presence id='p'/>")
+    p = x.expect("presence", id="p", type="error")
+    assert child(child(p, "error"), "internal-server-error") is not None
+    x.send("<presence type='subscribe' id='s' to='other@meerkat.test'/>")
+    x.expect("presence", id="s", type="error")
+    x.send("<presence type='unsubscribe' to='%s'/>" % b.jid)
+    x.barrier()
+    db.execute("alter table away rename to roster")
+    db.close()
+    x.available()
+    assert presences(settle(x)[0]) == [(b.jid, "unavailable")]
+    assert {j: i.get("subscription") for j, i in x.roster().items()} == {b.jid: "both"}
+    assert not [e for e in x.barrier() if e.get("type") == "unsubscribed"]
+
+
 def test_reloading_the_roster_keeps_presence_going(make_server, connect):
     """What is in memory goes with the plugin; it is loaded again when it is needed."""
     s = make_server()
