@@ -411,6 +411,7 @@ def test_lost_while_it_comes_and_resumed(server, connect, account):
         got.append(c2.until(lambda e: name(e) == "message"))
     assert ids(got) == ["n%d" % k for k in range(100)]
     assert rest(c2) == []
+    c2.ack()
     c2.close()
     assert fetch(connect, juliet)[1] == []
 
@@ -516,6 +517,26 @@ def test_another_client_goes_on(server, romeo, juliet, connect):
     while got[-1].get("id") != "n%d" % (BIG - 1):
         got.append(other.until(lambda e: name(e) == "message", timeout=30))
     assert ids(got) == ["n%d" % k for k in range(BIG - len(got), BIG)]
+
+
+def test_stopped_during_a_delivery(make_server, connect):
+    """The plugin, then the server: nothing is lost, nobody waits for ever."""
+    s = make_server()
+    juliet, romeo = s.account(), connect(s.account(), server=s)
+    c = slow(connect, s, juliet, romeo)
+    got = [c.until(lambda e: name(e) == "message", timeout=30)]
+    s.ctl("plugin", "stop", "offline", "people")
+    romeo.message(juliet.jid, "x", id_="live")
+    while got[-1].get("id") != "live":
+        got.append(c.until(lambda e: name(e) == "message", timeout=30))
+    s.ctl("plugin", "start", "offline", "people")
+    c.unavailable()
+    c.send("<presence/>")
+    got.append(c.until(lambda e: name(e) == "message", timeout=30))
+    c.reset()
+    s.restart()
+    got += fetch(connect, juliet, server=s)[1]
+    assert {"n%d" % k for k in range(BIG)} <= set(ids(got))
 
 
 def test_many_users_at_once(server, romeo, connect):
