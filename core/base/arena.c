@@ -22,7 +22,8 @@
 #define EXACT 0
 #endif
 
-#define CACHE_MAX 256                  /* chunks: 256 KiB a thread at most  */
+#define CACHE_MAX 1024                 /* chunks: 1 MiB a thread at most; a turn of
+                                        * a busy worker has some hundred stanzas */
 
 struct mk_chunk {
 	struct mk_chunk *next;

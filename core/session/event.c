@@ -236,6 +236,7 @@ void mk_ev_set_attr(struct mk_ev_stanza *ev, const char *name, const char *value
 {
 	struct mk_stanza *s = mk_stanza_edit(&ev->stanza);
 	mk_elem_set(s->root, name, value);
+	s->flags &= (uint8_t)~MK_STANZA_READ;
 }
 
 struct mk_elem *mk_ev_add(struct mk_ev_stanza *ev, const char *name, const char *xmlns)

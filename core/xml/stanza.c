@@ -94,7 +94,7 @@ static void read_root(struct mk_stanza *s)
 		else if (mk_streq(a->name, "xml:lang"))
 			s->lang = a->value;
 	}
-	s->flags &= (uint8_t)~MK_STANZA_BAD_TYPE;
+	s->flags = (uint8_t)((s->flags & ~MK_STANZA_BAD_TYPE) | MK_STANZA_READ);
 	s->type = MK_TYPE_NONE;
 	s->match = s->kind == MK_MESSAGE ? MK_M_MESSAGE :
 	           s->kind == MK_PRESENCE ? MK_M_PRESENCE : MK_M_IQ;
@@ -259,8 +259,10 @@ void mk_stanza_seal(struct mk_stanza *s)
 {
 	if (s->flags & MK_STANZA_SEALED)
 		return;
-	/* It may have been built or edited: what it is now is what counts. */
-	read_root(s);
+	/* What it is now counts: its root may have been built or edited, and its
+	 * children always. */
+	if (!(s->flags & MK_STANZA_READ))
+		read_root(s);
 	s->flags &= (uint8_t)~MK_STANZA_STORABLE;
 	s->flags |= (uint8_t)(MK_STANZA_SEALED | (is_storable(s) ? MK_STANZA_STORABLE : 0));
 }
@@ -354,6 +356,7 @@ size_t mk_stanza_bytes(const struct mk_stanza *s)
 struct mk_elem *mk_stanza_root(struct mk_stanza *s)
 {
 	mk_assert(!(s->flags & MK_STANZA_SEALED));
+	s->flags &= (uint8_t)~MK_STANZA_READ;      /* who asks may set attributes */
 	return s->root;
 }
 

@@ -49,7 +49,7 @@ static inline bool mk_str_eqz(struct mk_str a, const char *z)
 /* Both may be NULL; NULL equals only NULL. */
 static inline bool mk_streq(const char *a, const char *b)
 {
-	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+	return a == b || (a != NULL && b != NULL && *a == *b && strcmp(a, b) == 0);
 }
 
 /* Functions return 0 or a count on success and one of these, negated. */
