@@ -93,7 +93,8 @@ static int encode(const uint32_t *in, size_t n, char *out, size_t size)
  * prepared again (composition across what was mapped away can do that) would
  * be two addresses for one, so it is refused.
  */
-static int prepare(struct mk_str s, const Stringprep_profile *profile, char *out)
+static int prepare(struct mk_str s, const Stringprep_profile *profile, Stringprep_profile_flags flags,
+	char *out)
 {
 	uint32_t once[RAW_MAX + 1], twice[RAW_MAX + 1];
 	size_t n, m;
@@ -103,12 +104,12 @@ static int prepare(struct mk_str s, const Stringprep_profile *profile, char *out
 	if (r < 0)
 		return -MK_EJID;
 	n = (size_t)r;
-	if (stringprep_4i(once, &n, RAW_MAX, STRINGPREP_NO_UNASSIGNED, profile) != STRINGPREP_OK ||
+	if (stringprep_4i(once, &n, RAW_MAX, flags, profile) != STRINGPREP_OK ||
 	    n == 0)
 		return -MK_EJID;
 	memcpy(twice, once, n * sizeof *once);
 	m = n;
-	if (stringprep_4i(twice, &m, RAW_MAX, STRINGPREP_NO_UNASSIGNED, profile) != STRINGPREP_OK ||
+	if (stringprep_4i(twice, &m, RAW_MAX, flags, profile) != STRINGPREP_OK ||
 	    m != n || memcmp(once, twice, n * sizeof *once) != 0)
 		return -MK_EJID;
 	r = encode(once, n, out, MK_JID_PART_MAX);
@@ -138,7 +139,7 @@ int mk_prep_local(struct mk_str s, char *out)
 	if (s.n == 0 || s.n > RAW_MAX)
 		return -MK_EJID;
 	int r = plain(s, IN_LOCAL, true, out);
-	return r != 0 ? r : prepare(s, stringprep_xmpp_nodeprep, out);
+	return r != 0 ? r : prepare(s, stringprep_xmpp_nodeprep, STRINGPREP_NO_UNASSIGNED, out);
 }
 
 int mk_prep_resource(struct mk_str s, char *out)
@@ -146,7 +147,9 @@ int mk_prep_resource(struct mk_str s, char *out)
 	if (s.n == 0 || s.n > RAW_MAX)
 		return -MK_EJID;
 	int r = plain(s, IN_RESOURCE, false, out);
-	return r != 0 ? r : prepare(s, stringprep_xmpp_resourceprep, out);
+	/* Code points that came after Unicode 3.2 are what people put into nicknames:
+	 * RFC 7622's OpaqueString allows them, and nothing is mapped. */
+	return r != 0 ? r : prepare(s, stringprep_xmpp_resourceprep, 0, out);
 }
 
 /* ---- domainpart ------------------------------------------------------------- */
@@ -187,7 +190,7 @@ static int prep_label(struct mk_str s, char *out)
 		/* One that IDNA2003 can't read stays as it is. */
 		return (int)s.n;
 	}
-	r = prepare(s, stringprep_nameprep, out);
+	r = prepare(s, stringprep_nameprep, STRINGPREP_NO_UNASSIGNED, out);
 	if (r < 0 || !is_ldh_ascii(out, (size_t)r))
 		return -MK_EJID;
 	/* What looks like an A-label only after nameprep is a trick. */
