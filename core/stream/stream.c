@@ -10,6 +10,7 @@
 
 #include "base/metric.h"
 #include "loop/worker.h"
+#include "net/limit.h"
 #include "route/route.h"
 #include "session/account.h"
 #include "session/tables.h"
@@ -221,6 +222,7 @@ static void preauth_leave(struct mk_stream *st)
 	st->flags &= (uint16_t)~MK_ST_PREAUTH;
 	mk_list_remove(&st->preauth);
 	preauth_n--;
+	mk_limit_waited(&st->peer);
 }
 
 static void stream_free(struct mk_stream *st)
@@ -399,17 +401,27 @@ static void timer_again(struct mk_stream *st)
 		                                                 : l->idle_timeout_ms, keepalive_due);
 }
 
-/* Bound: the clock for that stops, keep-alives begin if they are set. */
-static void bound(struct mk_stream *st)
+/* What its clients may send: as the listener's shaper says, else as limits do. */
+static struct mk_config_shaper rates_of(const struct mk_c2s *c)
 {
 	const struct mk_config_limits *l = mk_limits();
 
+	if (c->is_shaped)
+		return c->shaper;
+	return (struct mk_config_shaper){ NULL, l->stanza_rate, l->stanza_burst, l->byte_rate,
+		l->byte_burst };
+}
+
+/* Bound: the clock for that stops, keep-alives begin if they are set. */
+static void bound(struct mk_stream *st)
+{
+	struct mk_config_shaper r = rates_of(st->c2s);
+
 	st->phase = MK_PHASE_BOUND;
 	mk_wtimer_stop(&st->timer);
-	if (l->stanza_rate != 0) {
+	if (r.stanza_rate != 0) {
 		st->stanzas = mk_alloc(sizeof *st->stanzas);
-		mk_shaper_init(st->stanzas, (uint32_t)l->stanza_rate, (uint32_t)
-			(l->stanza_burst != 0 ? l->stanza_burst : l->stanza_rate));
+		mk_shaper_init(st->stanzas, (uint32_t)r.stanza_rate, (uint32_t)r.stanza_burst);
 	}
 	timer_again(st);
 }
@@ -742,6 +754,22 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 	}
 }
 
+struct ending { struct mk_task task; struct mk_stream *stream; };
+
+static void end_now(struct mk_task *t)
+{
+	struct ending *e = MK_CONTAINER(t, struct ending, task);
+	struct mk_stream *st = e->stream;
+
+	mk_free(e);
+	if (st->phase != MK_PHASE_CLOSED) {
+		if (st->flags & MK_ST_HEADER_SENT)
+			mk_stream_writez(st, "</stream:stream>");
+		shut(st, MK_CLOSE_BY_CLIENT);
+	}
+	mk_stream_leave(st);
+}
+
 /* p: "</" ... ">" */
 static void on_end(struct mk_stream *st, const char *p, size_t n)
 {
@@ -756,10 +784,13 @@ static void on_end(struct mk_stream *st, const char *p, size_t n)
 		mk_stream_fail(st, "not-well-formed", NULL);
 		return;
 	}
+	/* What it asked before is answered first: answers are in the run queue. */
 	st->flags |= MK_ST_PEER_CLOSED;
-	if (st->phase != MK_PHASE_CLOSED && (st->flags & MK_ST_HEADER_SENT))
-		mk_stream_writez(st, "</stream:stream>");
-	shut(st, MK_CLOSE_BY_CLIENT);
+	struct ending *e = mk_alloc(sizeof *e);
+	e->stream = st;
+	e->task.run = end_now;
+	st->busy++;
+	mk_worker_run(&e->task);
 }
 
 /* ---- bytes ------------------------------------------------------------------------------- */
@@ -779,7 +810,7 @@ static void scan_limits(const struct mk_stream *st, struct mk_scan_limits *out)
 
 static bool stopped(const struct mk_stream *st)
 {
-	return st->phase == MK_PHASE_CLOSED || (st->flags & MK_ST_BLOCKED);
+	return st->phase == MK_PHASE_CLOSED || (st->flags & (MK_ST_BLOCKED | MK_ST_PEER_CLOSED));
 }
 
 /* Handles what is complete; how many bytes at the end are not (the scanner has
@@ -935,6 +966,7 @@ static const struct mk_conn_ops conn_ops = {
 struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *peer)
 {
 	const struct mk_config_limits *l = mk_limits();
+	struct mk_config_shaper r = rates_of(c);
 	struct mk_stream *st = mk_alloc(sizeof *st);
 
 	st->magic = MK_STREAM_MAGIC;
@@ -945,9 +977,8 @@ struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *
 	mk_metric_bump(metric_open, 1);
 	mk_scan_init(&st->scan, false);
 	mk_conn_init(&st->conn, fd, &conn_ops, (uint32_t)l->out_bytes);
-	if (l->byte_rate != 0)
-		mk_shaper_init(&st->conn.in, (uint32_t)l->byte_rate,
-			(uint32_t)(l->byte_burst != 0 ? l->byte_burst : l->byte_rate));
+	if (r.byte_rate != 0)
+		mk_shaper_init(&st->conn.in, (uint32_t)r.byte_rate, (uint32_t)r.byte_burst);
 	st->flags |= MK_ST_PREAUTH;
 	mk_list_push(&preauth, &st->preauth);
 	preauth_n++;
