@@ -218,20 +218,30 @@ static int next_segment(struct log *l, int64_t limit)
 	return 0;
 }
 
+static void ask_for_spare(struct log *l)
+{
+	if (atomic_load_explicit(&l->has_asked, memory_order_relaxed))
+		return;
+	atomic_store(&l->has_asked, true);
+	wake(&j.wants_house);
+}
+
 static int room_for(struct log *l, size_t bytes)
 {
 	struct mk_segment *g = l->current;
+	int r;
 
 	if (MK_UNLIKELY(g->bytes - g->used < bytes)) {
 		if (bytes > j.segments.segment_bytes - MK_SEGMENT_HEAD)
 			return -MK_ELIMIT;
-		return next_segment(l, j.segments.max_bytes);
+		r = next_segment(l, j.segments.max_bytes);
+		/* What was moved here may have filled it past where one asks. */
+		if (r < 0)
+			ask_for_spare(l);
+		return r;
 	}
-	if (MK_UNLIKELY(g->used > SPARE_AT(g->bytes)) &&
-	    !atomic_load_explicit(&l->has_asked, memory_order_relaxed)) {
-		atomic_store(&l->has_asked, true);
-		wake(&j.wants_house);
-	}
+	if (MK_UNLIKELY(g->used > SPARE_AT(g->bytes)))
+		ask_for_spare(l);
 	return 0;
 }
 
@@ -449,9 +459,11 @@ static void end_waits(struct log *l)
 static void on_message(struct mk_msg *m)
 {
 	struct log *l = MK_CONTAINER(m, struct log, msg);
-	struct mk_segment *victim = atomic_load(&l->victim);
+	struct mk_segment *victim;
 
+	/* First: what is put there after we have looked is posted again. */
 	atomic_store(&l->is_posted, false);
+	victim = atomic_load(&l->victim);
 	if (atomic_load(&l->has_suspects) && !atomic_load(&l->is_lost))
 		save_suspects(l);
 	if (victim != NULL) {
