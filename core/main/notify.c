@@ -17,6 +17,8 @@ void mk_notify(const char *state)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	/* A manager that does not read may not stop the server (it did). */
+	const struct timeval wait = { 0, 100000 };
 	size_t n = path != NULL ? strlen(path) : 0;
 	int fd;
 
@@ -28,6 +30,7 @@ void mk_notify(const char *state)
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
 	(void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&a,
 		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
 	close(fd);
