@@ -18,7 +18,7 @@ struct addr_entry {
 	struct mk_map_node node;
 	struct in6_addr net;
 	struct mk_shaper bucket;
-	uint32_t count;
+	uint32_t count, waiting;
 };
 struct shard {
 	pthread_mutex_t lock;
@@ -140,6 +140,37 @@ void mk_limit_leave(const struct mk_addr *a)
 		mk_map_remove(&s->map, &e->node);
 		mk_free(e);
 	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+bool mk_limit_wait(const struct mk_addr *a, uint32_t max)
+{
+	struct addr_entry *e;
+	struct in6_addr net;
+	struct shard *s;
+	uint64_t hash;
+	bool room;
+
+	s = shard_of(a, &net, &hash);
+	e = entry_find(s, &net, hash);
+	room = e == NULL || max == 0 || e->waiting < max;
+	if (e != NULL && room)
+		e->waiting++;
+	pthread_mutex_unlock(&s->lock);
+	return room;
+}
+
+void mk_limit_waited(const struct mk_addr *a)
+{
+	struct addr_entry *e;
+	struct in6_addr net;
+	struct shard *s;
+	uint64_t hash;
+
+	s = shard_of(a, &net, &hash);
+	e = entry_find(s, &net, hash);
+	if (e != NULL && e->waiting > 0)
+		e->waiting--;
 	pthread_mutex_unlock(&s->lock);
 }
 

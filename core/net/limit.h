@@ -16,6 +16,11 @@ enum mk_limit_result { MK_LIMIT_OK = 0, MK_LIMIT_MANY, MK_LIMIT_FAST };
 enum mk_limit_result mk_limit_enter(const struct mk_addr *a, uint32_t max,
                                     uint32_t rate, mk_usec now);
 void mk_limit_leave(const struct mk_addr *a);
+/* Of a's connections, those that have not logged in: counts one more, unless
+ * there are max (0 = any number). Each ends with mk_limit_waited, before its
+ * mk_limit_leave. */
+bool mk_limit_wait(const struct mk_addr *a, uint32_t max);
+void mk_limit_waited(const struct mk_addr *a);
 /* How many there are now; entries in the table (tests). */
 uint32_t mk_limit_count(const struct mk_addr *a);
 uint32_t mk_limit_entries(void);

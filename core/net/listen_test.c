@@ -347,6 +347,14 @@ static void test_limits_count_networks(void **state)
 	assert_int_equal(mk_limit_enter(&v4_other, 1, 0, now), MK_LIMIT_OK);
 	mk_limit_leave(&same);
 	assert_int_equal(mk_limit_enter(&a, 1, 0, now), MK_LIMIT_OK);
+	/* Those that have not logged in are counted by themselves. */
+	assert_true(mk_limit_wait(&a, 1));
+	assert_false(mk_limit_wait(&same, 1));
+	assert_true(mk_limit_wait(&other, 1));
+	mk_limit_waited(&other);
+	mk_limit_waited(&same);
+	assert_true(mk_limit_wait(&a, 1));
+	mk_limit_waited(&a);
 	mk_limit_leave(&a);
 	mk_limit_leave(&a);                    /* one too many does no harm      */
 	mk_limit_leave(&other);

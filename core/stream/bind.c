@@ -7,6 +7,8 @@
 #include <meerkat/auth.h>
 #include "stream/stream.h"
 
+#include <stdio.h>
+
 #include "loop/worker.h"
 #include "route/route.h"
 #include "base/ban.h"
@@ -227,6 +229,19 @@ static void bound2(struct mk_stream *st, struct mk_session *s, int err)
 	mk_stream_leave(st);
 }
 
+/*
+ * The same for the same client (user-agent id) and tag, as long as we run, so
+ * that a client that comes back ends its earlier session (XEP-0386 3.1); a
+ * keyed hash, as the id must not be seen.
+ */
+static void client_token(struct mk_stream *st, struct mk_str tag, char *out, size_t n)
+{
+	const char *whole = mk_arena_printf(mk_sasl_arena(st->sasl), "%s\n%s\n%.*s",
+		mk_jid_full(st->jid), st->user_agent, (int)tag.n, tag.p != NULL ? tag.p : "");
+
+	snprintf(out, n, "%016llx", (unsigned long long)mk_hash_bytes(whole, strlen(whole)));
+}
+
 /* "tag/something" (XEP-0386 3.1); the tag must be fit for a resource. */
 static struct mk_str resource_of(struct mk_stream *st, const struct mk_elem *bind)
 {
@@ -235,11 +250,14 @@ static struct mk_str resource_of(struct mk_stream *st, const struct mk_elem *bin
 	struct mk_jid *probe = NULL;
 	char unique[32];
 
-	mk_token(unique, sizeof unique, 16);
+	if (st->user_agent != NULL)
+		client_token(st, tag, unique, sizeof unique);
+	else
+		mk_token(unique, sizeof unique, 16);
 	if (tag.n == 0 || tag.n > 256 || mk_jid_with_resource(st->jid, tag, &probe) < 0)
 		return mk_strz(mk_arena_strdup(a, unique));
 	mk_jid_unref(&probe);
-	return mk_strz(mk_arena_printf(a, "%.*s/%.10s", (int)tag.n, tag.p, unique));
+	return mk_strz(mk_arena_printf(a, "%.*s/%.16s", (int)tag.n, tag.p, unique));
 }
 
 /* The inline requests are answered: Bind 2, if there is nothing bound yet. */

@@ -7,12 +7,33 @@
 
 #include <unistd.h>
 
+#include "base/metric.h"
 #include "loop/worker.h"
+#include "net/limit.h"
 #include "base/ban.h"
 
 static void accepted(struct mk_listener *l, int fd, const struct mk_addr *peer)
 {
-	mk_stream_new(mk_listener_arg(l), fd, peer);
+	struct mk_c2s *c = mk_listener_arg(l);
+
+	/* Who has logged in does not count: one address may have many users (S-09). */
+	if (!mk_limit_wait(peer, (uint32_t)mk_limits()->preauth_per_address)) {
+		mk_metric_bump(c->m_waiting, 1);
+		close(fd);
+		mk_listener_gone(peer);
+		return;
+	}
+	mk_stream_new(c, fd, peer);
+}
+
+static void find_shaper(struct mk_c2s *s, const char *name, const struct mk_config *c)
+{
+	for (size_t i = 0; i < c->shaper_count; i++)
+		if (strcmp(c->shapers[i].name, name) == 0) {
+			s->shaper = c->shapers[i];
+			s->shaper.name = NULL; /* the configuration's               */
+			s->is_shaped = true;
+		}
 }
 
 void mk_c2s_unref(struct mk_c2s **cp)
@@ -40,8 +61,14 @@ int mk_c2s_start(const struct mk_config_listener *l, const struct mk_config *c,
 	atomic_init(&s->refs, 1);
 	s->tls_mode = (uint8_t)l->tls;
 	s->plain_without_tls = l->plain_without_tls;
+	find_shaper(s, l->shaper, c);
 	mk_buf_printf(&name, "c2s:%s:%d", l->address, (int)l->port);
 	s->name = mk_strdup(mk_buf_z(&name));
+	mk_buf_clear(&name);
+	mk_metric_label(&name, "listener", mk_strz(s->name));
+	mk_metric_label(&name, "reason", MK_STR("preauth_limit"));
+	s->m_waiting = mk_metric_id("meerkat_connections_refused_total",
+		"connections closed before anything was read", MK_COUNTER, mk_buf_z(&name));
 	mk_buf_free(&name);
 	if (l->tls != MK_TLS_NONE) {
 		struct mk_tls_conf conf = { .priorities = c->tls_priorities, .alpn = alpn,

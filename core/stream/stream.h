@@ -36,6 +36,9 @@ struct mk_c2s {
 	uint16_t port;
 	uint8_t tls_mode;              /* MK_TLS_*                              */
 	bool plain_without_tls;
+	uint32_t m_waiting;            /* metric                                */
+	bool is_shaped;                /* by shaper, not by limits              */
+	struct mk_config_shaper shaper;/* without its name                      */
 	char *name;
 };
 

@@ -82,6 +82,12 @@ def test_bind2_of_the_same_client_ends_its_earlier_session(account, connect):
         jid = text(success, "authorization-identifier", NS.SASL2)
         assert "d4565fa7" not in jid
         clients.append(c)
+    # One that is not the same client does not matter to it.
+    other = connect()
+    other.account = a
+    other.start()
+    other.sasl2("PLAIN", inline=BIND2 % ("", "<tag>T</tag>"),
+                user_agent=agent.replace("d4565fa7", "00000000"))
     clients[0].expect_stream_error("conflict")
     clients[1].recv()
     clients[1].ping()
