@@ -420,6 +420,13 @@ static char *listener_key(const struct mk_config_listener *l, const struct mk_co
 		(long long)c->limits.accepts_per_second);
 	for (uint32_t i = 0; i < l->proxy_from.n; i++)
 		mk_buf_printf(&b, "|%s", l->proxy_from.v[i]);
+	for (size_t i = 0; i < c->shaper_count; i++)
+		if (strcmp(c->shapers[i].name, l->shaper) == 0)
+			mk_buf_printf(&b, "|shaper %lld %lld %lld %lld",
+				(long long)c->shapers[i].stanza_rate,
+				(long long)c->shapers[i].stanza_burst,
+				(long long)c->shapers[i].byte_rate,
+				(long long)c->shapers[i].byte_burst);
 	z = mk_strdup(mk_buf_z(&b));
 	mk_buf_free(&b);
 	return z;

@@ -34,6 +34,49 @@ def test_byte_rate(make_server, connect):
     assert time.monotonic() - begun > 1.5, "400 KB at 100 KB a second, the first 100 at once"
 
 
+def test_a_listener_has_rates_of_its_own(make_server, connect):
+    """Its shaper's instead of those of limits; other listeners keep these."""
+    s = make_server(start=False)
+    s.config["limits"].update({"byte_rate": "100KB", "stanza_rate": 1000})
+    s.config["shapers"] = {"slow": {"stanza_rate": 20}, "bytes": {"byte_rate": "50KB"}}
+    s.config["listeners"][0]["shaper"] = "slow"
+    s.config["listeners"][1]["shaper"] = "bytes"
+    s.start()
+    slow = connect(s.account(), server=s)
+    begun = time.monotonic()
+    slow.send("".join("<iq type='get' id='n%d'><ping xmlns='urn:xmpp:ping'/></iq>" % i
+                      for i in range(60)))
+    for i in range(60):
+        slow.expect("iq", id="n%d" % i)
+    assert time.monotonic() - begun > 1, "60 stanzas at 20 a second, the first 20 at once"
+    # No limit of bytes is left for it.
+    begun = time.monotonic()
+    for _ in range(10):
+        slow.message(slow.jid, "x" * 40000)
+    for _ in range(10):
+        slow.expect("message", timeout=20)
+    assert time.monotonic() - begun < 1.5, "400 KB, 10 stanzas"
+    thin = connect(s.account(), server=s, tls="direct")
+    begun = time.monotonic()
+    for _ in range(5):
+        thin.message(thin.jid, "x" * 40000)
+    for _ in range(5):
+        thin.expect("message", timeout=20)
+    assert time.monotonic() - begun > 2, "200 KB at 50 KB a second, the first 50 at once"
+    # Other rates: for those who come from now on.
+    s.config["shapers"] = {"slow": {}, "bytes": {}}
+    s.write_config()
+    s.ctl("reload")
+    quick = connect(s.account(), server=s)
+    begun = time.monotonic()
+    quick.send("".join("<iq type='get' id='n%d'><ping xmlns='urn:xmpp:ping'/></iq>" % i
+                       for i in range(60)))
+    for i in range(60):
+        quick.expect("iq", id="n%d" % i)
+    assert time.monotonic() - begun < 1
+    slow.ping()
+
+
 def test_offline_messages_have_a_limit(make_server, connect):
     s = make_server({"host_types": {"people": {"plugins": {"offline": {"max_messages": 10}}}}})
     a = s.account()
