@@ -12,6 +12,7 @@
 #include "session/tables.h"
 #include "session/trace.h"
 #include "store/journal.h"
+#include "store/store.h"
 #include "base/ban.h"
 
 struct mk_ack_state {
@@ -491,7 +492,7 @@ bool mk_session_in(struct mk_session *ses, struct mk_stanza *s)
 		p->to = mk_jid_ref(e->jid);
 		mk_entity_queue(e, p);
 	}
-	go_on = e->queue_n < MK_QUEUE_MAX;
+	go_on = e->queue_n < MK_QUEUE_MAX && !mk_append_full();
 	mk_entity_unkeep(e);
 	mk_session_unref(&ses);
 	return go_on;

@@ -26,29 +26,18 @@ struct mk_append_row {
 	struct mk_value v[];           /* bytes follow                          */
 };
 
-static _Atomic int64_t reserved, queued;
+static _Atomic int64_t queued;
 static int64_t queue_limit = 65536;
 
 void mk_append_open(int64_t limit)
 {
 	queue_limit = limit;
-	atomic_store(&reserved, 0);
 	atomic_store(&queued, 0);
 }
 
-bool mk_append_reserve(unsigned n)
+bool mk_append_full(void)
 {
-	if (atomic_fetch_add(&reserved, n) + n + atomic_load(&queued) <= queue_limit)
-		return true;
-	atomic_fetch_sub(&reserved, n);
-	return false;
-}
-
-void mk_append_leave(unsigned n)
-{
-	int64_t before = atomic_fetch_sub(&reserved, n);
-
-	mk_assert(before >= (int64_t)n);
+	return atomic_load_explicit(&queued, memory_order_relaxed) >= queue_limit;
 }
 
 unsigned mk_append_queued(void)

@@ -45,12 +45,11 @@ void mk_store_job_end(struct mk_store *st);
 struct mk_store *mk_store_new(void);
 void mk_store_free(struct mk_store **st);
 
-/* Write-behind. Reserve n places before a chain runs (false: full, push back),
- * then mk_append can't fail. At the chain's end leave gives the same n back:
- * what was appended meanwhile counts as queued by itself until it is durable.
+/* Write-behind takes every row, so that no chain fails in its middle; when as
+ * many wait as storage.append_queue says, streams are not read from until there
+ * is room again, and what is over the limit is what chains under way append.
  * Any thread. */
-bool mk_append_reserve(unsigned n);
-void mk_append_leave(unsigned n);
+bool mk_append_full(void);
 /* Rows queued for all backends. */
 unsigned mk_append_queued(void);
 

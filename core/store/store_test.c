@@ -337,16 +337,15 @@ static void test_appended_rows_wait_for_the_backend_in_order(void **state)
 	for (int i = 1; i <= 1000; i++)
 		append(i);
 	assert_int_equal(mk_append_queued(), 1000);
-	assert_false(mk_append_reserve(1001));
-	assert_true(mk_append_reserve(1000));
-	mk_append_leave(1000);
+	assert_false(mk_append_full());
+	for (int i = 1001; i <= 2000; i++)
+		append(i);
+	assert_true(mk_append_full());                 /* the limit is 2000     */
 	fake.status = MK_STORE_OK;
 	assert_true(wait_until(queue_is_empty));
-	assert_int_equal(fake.rows, 1000);
+	assert_int_equal(fake.rows, 2000);
 	assert_true(fake.ordered);
-	assert_true(mk_append_reserve(2000));
-	assert_false(mk_append_reserve(1));
-	mk_append_leave(2000);
+	assert_false(mk_append_full());
 }
 
 static void test_an_impossible_row_does_not_stop_others(void **state)

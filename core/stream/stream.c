@@ -14,6 +14,7 @@
 #include "route/route.h"
 #include "session/account.h"
 #include "session/tables.h"
+#include "store/store.h"
 #include "base/ban.h"
 
 static _Thread_local struct mk_parser *parser;
@@ -649,12 +650,12 @@ static void shaped_over(struct mk_wtimer *t)
 	mk_stream_unblock(st);
 }
 
-/* The entity's queue is full: look again until half of it is gone. */
+/* The entity's queue, or write-behind's, is full: look again until there is room. */
 static void queue_due(struct mk_wtimer *t)
 {
 	struct mk_stream *st = MK_CONTAINER(t, struct mk_stream, timer);
 
-	if (st->session->entity->queue_n > MK_QUEUE_MAX / 2)
+	if (st->session->entity->queue_n > MK_QUEUE_MAX / 2 || mk_append_full())
 		mk_wtimer_start(&st->timer, 100, queue_due);
 	else
 		shaped_over(t);

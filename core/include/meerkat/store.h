@@ -168,9 +168,9 @@ MK_API enum mk_store_status mk_batch(struct mk_store *st, const struct mk_write 
 /* Scratch memory of the job. */
 MK_API struct mk_arena *mk_store_arena(struct mk_store *st);
 
-/* From inline code: queues the row for the batch writer, in a place that was
- * reserved before the chain began, so it can't fail. The stanza's
- * acknowledgement waits until it is durable. The same key twice is once. */
+/* From inline code: queues the row for the batch writer. It can't fail: while
+ * the queue is full, no more is read from those who send. The stanza's journal
+ * record lives until the row is durable. The same key twice is once. */
 MK_API void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
 	const struct mk_table *t, const struct mk_value *row);
 
