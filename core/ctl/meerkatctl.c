@@ -680,13 +680,34 @@ static int run(const json_t *table, int argc, char **argv, bool as_json)
 	return r;
 }
 
+static int talk(const char *path, int argc, char **argv, bool as_json)
+{
+	int r;
+
+	if (!connect_server(path))
+		return EXIT_NO_SERVER;
+	json_t *table = ask("commands", json_object());
+	const json_t *rows = json_object_get(table, "rows");
+	if (strcmp(argv[0], "completion") == 0)
+		r = completion(rows, argc > 1 ? argv[1] : "");
+	else if (strcmp(argv[0], "help") == 0)
+		r = help(rows, argc - 1, argv + 1);
+	else
+		r = run(rows, argc, argv, as_json);
+	json_decref(table);
+	fclose(to);
+	fclose(from);
+	return r;
+}
+
 int main(int argc, char **argv)
 {
 	const char *path = getenv("MEERKAT_SOCKET"), *config = NULL;
 	bool as_json = false, options = true;
-	char **words = calloc((size_t)argc + 1, sizeof *words), *named = NULL;
-	int n = 0, r;
+	char **words, *named = NULL;
+	int n = 0, r = EXIT_USAGE;
 
+	words = calloc((size_t)argc + 1, sizeof *words);
 	if (words == NULL)
 		return EXIT_FAILED;
 	if (path == NULL || *path == '\0')
@@ -696,12 +717,13 @@ int main(int argc, char **argv)
 		bool is_config = strcmp(argv[i], "-c") == 0 || strcmp(argv[i], "--config") == 0;
 		if (n == 0 && (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0)) {
 			usage(stdout);
-			return 0;
+			r = 0;
+			goto end;
 		}
 		if (n == 0 && (is_socket || is_config)) {
 			if (++i == argc) {
-				usage(stderr);
-				return EXIT_USAGE;
+				n = 0;
+				break;
 			}
 			if (is_socket)
 				path = argv[i];
@@ -716,25 +738,14 @@ int main(int argc, char **argv)
 	}
 	if (n == 0) {
 		usage(stderr);
-		return EXIT_USAGE;
+		goto end;
 	}
 	if (strcmp(words[0], "check-config") == 0)
 		become_meerkatd("--check", n > 1 ? words[1] : config);
 	if (config != NULL && (path = named = socket_of(config)) == NULL)
-		return EXIT_USAGE;
-	if (!connect_server(path))
-		return EXIT_NO_SERVER;
-	json_t *table = ask("commands", json_object());
-	const json_t *rows = json_object_get(table, "rows");
-	if (strcmp(words[0], "completion") == 0)
-		r = completion(rows, n > 1 ? words[1] : "");
-	else if (strcmp(words[0], "help") == 0)
-		r = help(rows, n - 1, words + 1);
-	else
-		r = run(rows, n, words, as_json);
-	json_decref(table);
-	fclose(to);
-	fclose(from);
+		goto end;
+	r = talk(path, n, words, as_json);
+end:
 	free(named);
 	free(words);
 	return r;

@@ -315,6 +315,11 @@ static void inst_free(struct mk_inst *i)
 	mk_free(i);
 }
 
+static void inst_gone(void *p)
+{
+	inst_free(p);
+}
+
 struct worker_call { struct mk_inst *i; int err; };
 
 static void call_worker_start(struct mk_worker *w, void *arg)
@@ -378,9 +383,14 @@ stop:
 		p->stop(i);
 fail:
 	atomic_store(&i->state, MK_INST_STOPPED);
+	mk_everies_stop(i);
 	mk_list_remove(&i->type_node);
+	mk_list_remove(&i->module_node);
 	mk_dispatch_build(type, NULL);
-	inst_free(i);
+	/* A global one was in the dispatch of some host types before another's
+	 * refused it: somebody may have seen it there. */
+	if (atomic_load(&i->busy) == 0)
+		mk_quiesce(inst_gone, i);
 	return r;
 }
 
@@ -396,11 +406,6 @@ bool mk_inst_enter(struct mk_inst *i)
 void mk_inst_leave(struct mk_inst *i)
 {
 	mk_assert(atomic_fetch_sub(&i->busy, 1) > 0);
-}
-
-static void inst_gone(void *p)
-{
-	inst_free(p);
 }
 
 void mk_inst_stop(struct mk_inst **ip, int64_t wait_ms)

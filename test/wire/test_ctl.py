@@ -688,15 +688,15 @@ def test_one_who_does_not_read_can_not_hold_up_the_stop(make_server):
 
 def test_commands_at_work_are_answered_at_a_stop(make_server):
     s = make_server()
-    got = []
+    got, ended = [], []
 
     def ask():
         r = Raw(s)
         try:
-            while True:
+            while not ended:
                 got.append(r.ask("domain count"))
         except (AssertionError, OSError):
-            pass
+            ended.append(True)
         r.close()
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
