@@ -96,7 +96,8 @@ class Sender:
             return False
         if ns(el) == NS.SM and name(el) == "a":
             h = int(el.get("h"))
-            assert self.h <= h <= len(self.sent)
+            assert h <= len(self.sent), "h %d, but only %d were sent" % (h, len(self.sent))
+            assert h >= self.h, "h %d after h %d" % (h, self.h)
             self.h = h
         return True
 
