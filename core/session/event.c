@@ -185,7 +185,19 @@ void mk_event_run(struct mk_event *e, const struct mk_dispatch *d)
 	e->i = 0;
 	e->dispatch = (struct mk_dispatch *)d;
 	e->serial = ++serial;
+	/* A handler may end the session, and with it the entity, that those after
+	 * it and then() look at. */
+	struct mk_session *ses = is_stanza(e) ? e->ev.session : e->ses.session;
+	struct mk_entity *entity = is_stanza(e) ? e->ev.entity : e->ses.entity;
+	if (ses != NULL)
+		mk_session_ref(ses);
+	if (entity != NULL)
+		mk_entity_keep(entity);
 	advance(e);
+	if (entity != NULL)
+		mk_entity_unkeep(entity);
+	if (ses != NULL)
+		mk_session_unref(&ses);
 }
 
 /* ---- what handlers may do with an event --------------------------------------- */
@@ -236,12 +248,11 @@ void mk_ev_set_attr(struct mk_ev_stanza *ev, const char *name, const char *value
 {
 	struct mk_stanza *s = mk_stanza_edit(&ev->stanza);
 	mk_elem_set(s->root, name, value);
-	s->flags &= (uint8_t)~MK_STANZA_READ;
 }
 
 struct mk_elem *mk_ev_add(struct mk_ev_stanza *ev, const char *name, const char *xmlns)
 {
-	struct mk_stanza *s = mk_stanza_edit(&ev->stanza);
+	struct mk_stanza *s = mk_stanza_edit_children(&ev->stanza);
 	return mk_elem_add(s->root, name, xmlns);
 }
 
@@ -260,7 +271,7 @@ unsigned mk_ev_strip(struct mk_ev_stanza *ev, const char *name, const char *xmln
 			return n;
 		if (n == 0) {
 			/* The first edit may copy the top: look again in the copy. */
-			mk_stanza_edit(&ev->stanza);
+			mk_stanza_edit_children(&ev->stanza);
 			n++;
 			for (c = mk_elem_first(ev->stanza->root); c != NULL; c = mk_elem_next(c))
 				if (mk_elem_is(c, name, xmlns) &&

@@ -15,7 +15,9 @@
 #include "xml/parse.h"
 
 #include <libxml/parser.h>
+#include <malloc.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "base/assert.h"
 #include "xml/known.h"
@@ -273,6 +275,43 @@ static void complaint(void *arg, xmlErrorPtr err)
 	c->failed = true;
 }
 
+/* ---- libxml2's memory ------------------------------------------------------------ */
+
+/* While set, what libxml2 gives back is overwritten first. */
+static _Thread_local bool wipes;
+
+static void xml_free(void *p)
+{
+	if (wipes && p != NULL)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+static void *xml_realloc(void *p, size_t n)
+{
+	size_t old = p != NULL ? malloc_usable_size(p) : 0;
+	void *more;
+
+	if (!wipes || old == 0)
+		return realloc(p, n);
+	if (n <= old)
+		return p;
+	more = malloc(n);
+	if (more == NULL)
+		return NULL;
+	memcpy(more, p, old);
+	xml_free(p);
+	return more;
+}
+
+static char *xml_strdup(const char *z) { return strdup(z); }
+
+static void library_init(void)
+{
+	xmlMemSetup(xml_free, malloc, xml_realloc, xml_strdup);
+	xmlInitParser();
+}
+
 /* ---- contexts ------------------------------------------------------------------ */
 
 static void context_drop(struct context *c)
@@ -283,6 +322,8 @@ static void context_drop(struct context *c)
 	memset(c->met, 0, sizeof c->met);
 	c->bytes = 0;
 	c->elements = 0;
+	if (wipes && c->text.p != NULL)
+		explicit_bzero(c->text.p, c->text.cap);
 	mk_buf_free(&c->text);
 }
 
@@ -302,7 +343,7 @@ static void context_make(struct context *c)
 		.serror = complaint,
 	};
 
-	pthread_once(&library_once, xmlInitParser);
+	pthread_once(&library_once, library_init);
 	c->xml = xmlCreatePushParserCtxt(&sax, c, NULL, 0, NULL);
 	if (c->xml == NULL)
 		mk_assert_failed("out of memory", __FILE__, __LINE__);
@@ -403,6 +444,24 @@ int mk_parse_elem(struct mk_parser *p, const char *xmlns, const char *seed, stru
                   const char *bytes, size_t n, struct mk_elem **out)
 {
 	return context_parse(context_for(p, xmlns, seed), a, bytes, n, out);
+}
+
+int mk_parse_secret(const char *xmlns, const char *seed, struct mk_arena *a, const char *bytes,
+                    size_t n, struct mk_elem **out)
+{
+	struct context c = { .xml = NULL };
+	int r;
+
+	c.seed = (char *)seed;
+	c.xmlns = seed == NULL ? (char *)xmlns : NULL;
+	wipes = true;
+	context_make(&c);
+	/* It never grows, so leaves nothing behind. */
+	mk_buf_need(&c.text, n);
+	r = context_parse(&c, a, bytes, n, out);
+	context_drop(&c);
+	wipes = false;
+	return r;
 }
 
 /* ---- this thread's own parser ---------------------------------------------------- */

@@ -43,5 +43,9 @@ void mk_parse_thread_end(void);
  */
 int mk_parse_elem(struct mk_parser *p, const char *xmlns, const char *seed,
 	struct mk_arena *a, const char *bytes, size_t n, struct mk_elem **out);
+/* The same for an element that may hold a secret, such as a login's: nothing of
+ * it stays anywhere but in a. Slower, as libxml2 forgets nothing by itself. */
+int mk_parse_secret(const char *xmlns, const char *seed, struct mk_arena *a,
+	const char *bytes, size_t n, struct mk_elem **out);
 
 #endif

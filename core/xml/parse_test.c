@@ -377,6 +377,31 @@ static void test_only_one_whole_element_is_read_from_storage(void **state)
 	mk_arena_free(&a);
 }
 
+static void test_a_secret_is_read_as_anything_else(void **state)
+{
+	static const char *const text[] = {
+		"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHU<![CDATA[Ac]]>A=</auth>",
+		"<p:auth xmlns:p='urn:p'>x</p:auth>", "<q:auth>x</q:auth>", "<auth>", "<auth></aut>",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof text / sizeof *text; i++)
+		for (int k = 0; k < 2; k++) {
+			struct mk_arena *a = mk_arena_new();
+			const char *seed = k == 0 ? NULL : "<s xmlns='jabber:client' xmlns:q='urn:q'>";
+			struct mk_elem *e = NULL, *same;
+			int r = mk_parse_secret(CLIENT, seed, a, text[i], strlen(text[i]), &e);
+
+			same = parse_with(seed, a, text[i]);
+			assert_true((r == 0) == (same != NULL) && (r == 0 || r == -MK_EXML));
+			if (r == 0) {
+				struct mk_str one = mk_elem_write(a, e), two = mk_elem_write(a, same);
+				assert_true(mk_str_eq(one, two));
+			}
+			mk_arena_free(&a);
+		}
+}
+
 static void *reader(void *arg)
 {
 	(void)arg;
@@ -412,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_a_parser_does_not_grow_with_names),
 		cmocka_unit_test(test_each_stream_has_its_own_prefixes),
 		cmocka_unit_test(test_headers_say_what_they_say),
+		cmocka_unit_test(test_a_secret_is_read_as_anything_else),
 		cmocka_unit_test(test_only_one_whole_element_is_read_from_storage),
 		cmocka_unit_test(test_threads_read_each_with_its_own_parser),
 	};

@@ -410,7 +410,7 @@ int mk_stanza_from_elem(const struct mk_elem *e, struct mk_stanza **out)
 	return r;
 }
 
-struct mk_stanza *mk_stanza_edit(struct mk_stanza **sp)
+struct mk_stanza *mk_stanza_edit_children(struct mk_stanza **sp)
 {
 	struct mk_stanza *s = *sp, *copy;
 
@@ -436,6 +436,14 @@ struct mk_stanza *mk_stanza_edit(struct mk_stanza **sp)
 	copy->original = s;
 	*sp = copy;
 	return copy;
+}
+
+struct mk_stanza *mk_stanza_edit(struct mk_stanza **sp)
+{
+	struct mk_stanza *s = mk_stanza_edit_children(sp);
+
+	s->flags &= (uint8_t)~MK_STANZA_READ;
+	return s;
 }
 
 /* ---- errors ------------------------------------------------------------------------- */

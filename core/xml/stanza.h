@@ -61,6 +61,8 @@ void mk_stanza_seal(struct mk_stanza *s);
  * a shallow copy that replaces *s (whose reference moves to it). It is open:
  * seal it before anybody else gets it. */
 struct mk_stanza *mk_stanza_edit(struct mk_stanza **s);
+/* The same for one whose root keeps its attributes: cheaper to seal. */
+struct mk_stanza *mk_stanza_edit_children(struct mk_stanza **s);
 /* Renders it for a client stream (default namespace jabber:client); to
  * replaces its own unless NULL. Uses and fills the shared rendering for
  * MK_STANZA_FANOUT. */

@@ -199,7 +199,7 @@ static void test_an_edit_is_seen_by_its_holder_only(void **state)
 	assert_false(mine->flags & MK_STANZA_SEALED);
 	assert_int_equal(mine->uid, 77);
 	mk_elem_remove(mine->root, mk_elem_child(mine->root, "stanza-id", NULL));
-	mk_elem_set(mine->root, "id", "3");
+	mk_elem_set(mk_stanza_root(mine), "id", "3");
 	mk_elem_add(mine->root, "no-store", "urn:xmpp:hints");
 	mk_stanza_set_to(mine, juliet);
 	mk_stanza_seal(mine);
