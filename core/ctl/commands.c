@@ -929,6 +929,28 @@ COMMAND(plugin_reload, "plugin reload", "Stops a plugin, loads its file anew, st
 	return plugin_call(c, do_reload);
 }
 
+static int do_settings(struct plugin_call *x)
+{
+	struct mk_module *m;
+	struct mk_buf b = { 0 };
+	int r = mk_app_module(x->name, &m, &x->d);
+
+	if (r < 0)
+		return r;
+	if (m->plugin->conf == NULL)
+		return 0;
+	mk_conf_describe(m->plugin->conf, "", &b);
+	mk_cmd_text(x->c, "%s", mk_buf_z(&b));
+	mk_buf_free(&b);
+	return 0;
+}
+COMMAND(plugin_settings, "plugin settings",
+	"A plugin's settings: name, type, default, range, what it is for.", args_plugin_only)
+{
+	UNUSED;
+	return plugin_call(c, do_settings);
+}
+
 static int do_hooks(struct plugin_call *x)
 {
 	static const char *const hooks[MK_HOOK_COUNT] = { "", "stanza_in", "stanza_deliver",
@@ -1129,6 +1151,7 @@ const struct mk_command *const mk_core_commands[] = {
 	&command_domain_add, &command_domain_import, &command_domain_disable, &command_domain_enable, &command_domain_remove,
 	&command_domain_list, &command_domain_count,
 	&command_plugin_list, &command_plugin_start, &command_plugin_stop, &command_plugin_reload,
+	&command_plugin_settings,
 	&command_hooks, &command_trace,
 	&command_storage_status, &command_storage_plan, &command_storage_copy,
 	&command_storage_export, &command_storage_erase, &command_storage_drop_domain,

@@ -50,7 +50,7 @@ static struct {
           .listening = { &app.listening, &app.listening } };
 
 static int wake_fd = -1;
-static volatile sig_atomic_t quit;
+static _Atomic bool quit;
 
 const struct mk_config *mk_app_config(void) { return app.config; }
 struct mk_tls_store *mk_app_tls(void) { return app.tls; }
@@ -69,7 +69,7 @@ void mk_app_quit(void)
 {
 	uint64_t one = 1;
 
-	quit = 1;
+	quit = true;
 	if (wake_fd >= 0)
 		(void)!write(wake_fd, &one, sizeof one);
 }
@@ -712,7 +712,7 @@ void mk_app_run(void)
 			else if (si.ssi_signo == SIGUSR1)
 				mk_app_reopen_log();
 			else
-				quit = 1;
+				quit = true;
 		}
 		(void)!read(wake_fd, &n, sizeof n);
 		run_calls();
@@ -1023,6 +1023,11 @@ int mk_app_reload(bool dry_run, struct mk_diag *d,
 }
 
 /* ---- one plugin --------------------------------------------------------------------------- */
+
+int mk_app_module(const char *name, struct mk_module **out, struct mk_diag *d)
+{
+	return mk_module_open(name, plugin_dirs(app.config), d, out);
+}
 
 int mk_app_plugin_start(const char *name, const char *type, struct mk_diag *d)
 {

@@ -36,6 +36,8 @@ bool mk_main_call(void (*fn)(void *arg), void *arg);
 int  mk_app_reload(bool dry_run, struct mk_diag *d,
 	void (*line)(void *arg, const char *setting, const char *from, const char *to,
 	             const char *need), void *arg);
+/* The module of that name, loaded if it isn't. */
+int  mk_app_module(const char *name, struct mk_module **out, struct mk_diag *d);
 /* One plugin on one host type (NULL: every type that names it). */
 int  mk_app_plugin_start(const char *name, const char *type, struct mk_diag *d);
 int  mk_app_plugin_stop(const char *name, const char *type, struct mk_diag *d);

@@ -158,7 +158,7 @@ def test_commands_describes_all_of_them(s):
             "account check", "session list", "session count", "session info", "session kick",
             "domain add", "domain import", "domain disable", "domain enable",
             "domain remove", "domain list", "domain count", "plugin list", "plugin start",
-            "plugin stop", "plugin reload", "storage status", "storage plan", "storage copy",
+            "plugin stop", "plugin reload", "plugin settings", "storage status", "storage plan", "storage copy",
             "storage export", "storage erase", "storage drop-domain"]):
         assert rows[command]["doc"].endswith("."), command
     assert rows["account check"]["args"] == [

@@ -151,6 +151,15 @@ def test_refusals(s):
     assert fails(s, "plugin", "reload", "sqlite") == "'sqlite' is a storage backend in use"
 
 
+def test_settings_of_a_plugin_are_described(s):
+    """Of one that is not loaded, too."""
+    assert s.ctl("plugin", "settings", "changing").stdout == \
+        "word string default - - A word that is said back.\n"
+    assert s.ctl("plugin", "settings", "scram").stdout.count("\n") == \
+        s.ctl("plugin", "settings", "scram").stdout.count(" - ")
+    assert "is not there" in fails(s, "plugin", "settings", "missing")
+
+
 def test_what_others_need_is_not_stopped(s):
     """presence needs roster (its service)."""
     assert fails(s, "plugin", "stop", "roster", "people") == \
