@@ -548,7 +548,8 @@ static int completion(const json_t *table, const char *shell)
 		puts("_meerkatctl() {\n\tlocal words=(");
 		complete_words(table);
 		puts("\t\t'help' 'check-config' 'completion bash' 'completion zsh' 'completion fish'\n\t)\n"
-		     "\tlocal have=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\" cur=\"${COMP_WORDS[COMP_CWORD]}\" w r\n"
+		     "\tlocal have=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\" w r\n"
+		     "\tlocal cur=\"${COMP_WORDS[COMP_CWORD]}\"\n"
 		     "\tCOMPREPLY=()\n"
 		     "\tfor w in \"${words[@]}\"; do\n"
 		     "\t\tif [ -z \"$have\" ]; then\n\t\t\tr=$w\n"

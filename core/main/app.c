@@ -210,7 +210,8 @@ static int check_plugins(const struct mk_config *c, struct mk_diag *d)
 	for (size_t t = 0; t < c->type_count; t++) {
 		struct wanted *w;
 		size_t n = wanted_of(&c->types[t], &w), k = 0;
-		struct mk_module **m = mk_alloc((n + 1) * sizeof *m), **order = mk_alloc((n + 1) * sizeof *order);
+		struct mk_module **m = mk_alloc((n + 1) * sizeof *m);
+		struct mk_module **order = mk_alloc((n + 1) * sizeof *order);
 		for (size_t i = 0; i < n; i++) {
 			int one = mk_module_open(w[i].name, plugin_dirs(c), d, &m[k]);
 			if (one == 0) {
@@ -307,7 +308,8 @@ static int start_type(const struct mk_config *c, const struct mk_config_type *ct
 	struct mk_host_type *t = mk_host_type_get(ct->name);
 	struct wanted *w;
 	size_t n = wanted_of(ct, &w);
-	struct mk_module **m = mk_alloc((n + 1) * sizeof *m), **order = mk_alloc((n + 1) * sizeof *order);
+	struct mk_module **m = mk_alloc((n + 1) * sizeof *m);
+	struct mk_module **order = mk_alloc((n + 1) * sizeof *order);
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++)
