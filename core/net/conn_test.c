@@ -487,6 +487,12 @@ static void test_close_within_a_callback(void **state)
 	end_free(e);
 }
 
+static void do_echo(struct end *e, const void *arg)
+{
+	(void)arg;
+	e->echoes = true;
+}
+
 static void do_pause(struct end *e, const void *arg)
 {
 	(void)arg;
@@ -749,7 +755,7 @@ static void test_starttls_after_a_plain_answer(void **state)
 	peer_send(e, "<starttls/>", 11);
 	peer_expect(e, "<proceed/>", 10);
 	c = client_shake(e);
-	e->echoes = true;
+	on_worker(0, e, do_echo, NULL);
 	client_send(&c, "abc", 3);
 	client_expect(&c, "abc", 3);
 	client_free(&c);
@@ -841,7 +847,7 @@ static void test_a_move_takes_tls_records_along(void **state)
 		assert_memory_equal(e->got.p, p, RECORDS * RECORD);
 		assert_int_equal(e->moved, 1);
 		assert_ptr_equal(e->data_on, mk_worker(1));
-		e->echoes = true;
+		on_worker(1, e, do_echo, NULL);
 		client_send(&c, "abc", 3);
 		client_expect(&c, "abc", 3);
 		client_free(&c);
