@@ -329,7 +329,7 @@ static void call_worker_start(struct mk_worker *w, void *arg)
 	if (c->err == 0)
 		c->err = c->i->module->plugin->worker_start(c->i);
 }
-static void call_worker_stop(struct mk_worker *w, void *arg)
+static void call_drop(struct mk_worker *w, void *arg)
 {
 	struct worker_call *c = arg;
 	(void)w;
@@ -338,6 +338,13 @@ static void call_worker_stop(struct mk_worker *w, void *arg)
 	mk_timers_drop(c->i);
 	mk_iq_drop(c->i);
 	mk_sessions_drop(c->i);
+}
+
+static void call_worker_stop(struct mk_worker *w, void *arg)
+{
+	const struct worker_call *c = arg;
+
+	call_drop(w, arg);
 	if (c->i->module->plugin->worker_stop != NULL)
 		c->i->module->plugin->worker_stop(c->i);
 }
@@ -427,6 +434,9 @@ void mk_inst_stop(struct mk_inst **ip, int64_t wait_ms)
 	if (atomic_load(&i->busy) != 0)
 		mk_log(i, MK_WARN, "instance is still at work while it stops", "calls=%u",
 			atomic_load(&i->busy));
+	/* Jobs that came back meanwhile may have started timers, asked, or left a
+	 * request for later. */
+	mk_workers_call(call_drop, &c);
 	if (i->module->plugin->stop != NULL)
 		i->module->plugin->stop(i);
 	atomic_store(&i->state, MK_INST_STOPPED);

@@ -128,16 +128,11 @@ struct mk_reg_every {
 	struct mk_job job;
 	struct mk_msg begin, end;      /* to worker 0                           */
 	_Atomic bool stopped;
-	bool running;
+	bool running, ended;           /* worker 0's; ended: end has come       */
 };
 
 static void every_due(struct mk_wtimer *t);
 
-static void every_free_if_stopped(struct mk_reg_every *e)
-{
-	if (!e->running && !mk_wtimer_is_running(&e->timer))
-		mk_free(e);
-}
 static void every_run(struct mk_job *j, void *thread_data)
 {
 	struct mk_reg_every *e = MK_CONTAINER(j, struct mk_reg_every, job);
@@ -151,10 +146,11 @@ static void every_done(struct mk_job *j)
 
 	e->running = false;
 	mk_inst_leave(e->inst);
-	if (atomic_load(&e->stopped))
-		every_free_if_stopped(e);
-	else
+	if (e->ended)
+		mk_free(e);
+	else if (!atomic_load(&e->stopped))
 		mk_wtimer_start(&e->timer, e->period_ms, every_due);
+	/* else: end is on its way, and frees it */
 }
 static void every_due(struct mk_wtimer *t)
 {
@@ -191,7 +187,9 @@ static void every_end(struct mk_msg *m)
 {
 	struct mk_reg_every *e = MK_CONTAINER(m, struct mk_reg_every, end);
 	mk_wtimer_stop(&e->timer);
-	every_free_if_stopped(e);
+	e->ended = true;
+	if (!e->running)
+		mk_free(e);
 }
 
 void mk_everies_start(struct mk_inst *i)
