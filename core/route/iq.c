@@ -279,6 +279,7 @@ struct asked {
 	mk_iq_answer_fn *fn;
 	void *data;
 	struct mk_jid *to;             /* who was asked                         */
+	struct asked *next;            /* while mk_iq_drop is at it             */
 	char id[32];
 };
 
@@ -288,10 +289,10 @@ static bool id_eq(const struct mk_map_node *n, const void *key, size_t key_n)
 	return strlen(a->id) == key_n && memcmp(a->id, key, key_n) == 0;
 }
 
-static void asked_end(struct asked *a, const struct mk_stanza *answer)
+/* Out of the table already. Frees it. */
+static void asked_tell(struct asked *a, const struct mk_stanza *answer)
 {
 	mk_wtimer_stop(&a->timer);
-	mk_map_remove(&mk_tables()->asked, &a->node);
 	if (mk_inst_enter(a->inst)) {
 		a->fn(a->inst, answer, a->data);
 		mk_inst_leave(a->inst);
@@ -300,6 +301,12 @@ static void asked_end(struct asked *a, const struct mk_stanza *answer)
 	}
 	mk_jid_unref(&a->to);
 	mk_free(a);
+}
+
+static void asked_end(struct asked *a, const struct mk_stanza *answer)
+{
+	mk_map_remove(&mk_tables()->asked, &a->node);
+	asked_tell(a, answer);
 }
 
 static void asked_timeout(struct mk_wtimer *t)
@@ -354,28 +361,46 @@ void mk_iq_worker_fini(struct mk_worker *w)
 	mk_map_fini(&t->asked);
 }
 
-struct drop { struct mk_inst *inst; };
+struct drop { struct mk_inst *inst; struct asked *first; };
 
+/* Taken out first: what it calls may ask, which a walk does not allow. */
 static bool drop_asked(struct mk_map_node *n, void *arg)
 {
 	struct asked *a = MK_CONTAINER(n, struct asked, node);
-	const struct drop *d = arg;
+	struct drop *d = arg;
 
-	if (a->inst == d->inst)
-		asked_end(a, NULL);
+	if (a->inst == d->inst) {
+		mk_map_remove(&mk_tables()->asked, n);
+		a->next = d->first;
+		d->first = a;
+	}
 	return true;
+}
+
+static struct mk_iq_req *waiting_of(const struct mk_inst *i)
+{
+	MK_LIST_EACH(n, &mk_tables()->requests) {
+		struct mk_iq_req *r = MK_CONTAINER(n, struct mk_iq_req, node);
+		if (r->inst == i && !r->in_job && !r->in_handler)
+			return r;
+	}
+	return NULL;
 }
 
 void mk_iq_drop(struct mk_inst *i)
 {
-	struct drop d = { i };
+	struct drop d = { i, NULL };
+	struct mk_iq_req *r;
+	struct asked *a;
 
 	if (mk_tables() == NULL)
 		return;
 	mk_map_each(&mk_tables()->asked, drop_asked, &d);
-	MK_LIST_EACH(n, &mk_tables()->requests) {
-		struct mk_iq_req *r = MK_CONTAINER(n, struct mk_iq_req, node);
-		if (r->inst == i && !r->in_job && !r->in_handler)
-			mk_iq_error(r, MK_ERR_SERVICE_UNAVAILABLE, NULL);
+	while ((a = d.first) != NULL) {
+		d.first = a->next;
+		asked_tell(a, NULL);
 	}
+	/* Anew after each: an answer lets go on what waited for it. */
+	while ((r = waiting_of(i)) != NULL)
+		mk_iq_error(r, MK_ERR_SERVICE_UNAVAILABLE, NULL);
 }

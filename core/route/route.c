@@ -98,10 +98,14 @@ void mk_parcel_run(struct mk_parcel *p)
 		mk_parcel_free(p);
 		break;
 	case MK_PARCEL_POST:
+		if (e != NULL)         /* what is posted may end its last session */
+			mk_entity_keep(e);
 		if (atomic_load(&p->inst->state) <= MK_INST_RUNNING)
 			p->post(p->inst, e, p->to, p->data);
 		else if (p->drop != NULL)
 			p->drop(p->data);
+		if (e != NULL)
+			mk_entity_unkeep(e);
 		mk_inst_leave(p->inst);
 		mk_parcel_free(p);
 		break;
