@@ -15,7 +15,7 @@ from mk import NS, StreamClosed, StreamError, Timeout
 def refused(c, *conditions):
     with pytest.raises(StreamClosed) as e:
         while True:
-            c.recv(timeout=10)
+            c.recv()
     if isinstance(e.value, StreamError):
         assert e.value.condition in conditions, e.value
     return e.value
@@ -154,7 +154,7 @@ def test_connections_of_one_address(make_server, connect):
     for c in waiting:
         c.kill()
     # And there is room again.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         try:
             c = connect(server=s).connect()
@@ -180,30 +180,13 @@ def test_memory_of_those_who_wait(make_server, connect):
         time.sleep(0.01)
     a.barrier()
     each = (s.rss() - before) / 450
-    assert each < 6000 or sanitized(s), each
+    assert each < 6000 or s.sanitized, each
     for x in socks:
         x.close()
     while s.descriptors() > fds - 40:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     a.ping()
-
-
-def sanitized(s):
-    """Memory can't be judged in a sanitizer build."""
-    with open("/proc/%d/exe" % s.pid, "rb") as f:
-        return b"__asan_init" in (code := f.read()) or b"__tsan_init" in code
-
-
-def sockets(s):
-    """Files are opened with each job thread's database, when it is first needed."""
-    folder, n = "/proc/%d/fd" % s.pid, 0
-    for fd in os.listdir(folder):
-        try:
-            n += os.readlink(os.path.join(folder, fd)).startswith("socket:")
-        except FileNotFoundError:
-            pass
-    return n
 
 
 def test_descriptors_are_given_back(make_server, connect):

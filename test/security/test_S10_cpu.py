@@ -55,7 +55,7 @@ def test_hard_stanzas(own_server, connect, bystanders, what):
     c = connect(server.account(), server=server)
     used = cost(server, c, HARD[what])
     # What is over a limit is refused when the limit is reached, so even 10 MB cost little.
-    assert used < 2.0, used
+    assert used < (20.0 if server.sanitized else 2.0), used
     for h in bystanders:
         h.ping()
 
@@ -98,7 +98,7 @@ def test_slow_reader_is_not_waited_for(make_server, connect):
     for i in range(300):
         writer.message(reader.jid, "x" * 10000)
     writer.ping()
-    assert s.rss() - grown < 8 << 20
+    assert s.rss() - grown < 8 << 20 or s.sanitized
 
 
 def test_no_renegotiation(server):

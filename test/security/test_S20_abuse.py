@@ -118,4 +118,4 @@ def test_nothing_is_interned_for_ever(make_server, connect):
     before = s.rss()
     for i in range(3, 8):
         many(i)
-    assert s.rss() - before < 3 << 20, s.rss() - before
+    assert s.rss() - before < 3 << 20 or s.sanitized, s.rss() - before

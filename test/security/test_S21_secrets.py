@@ -1,6 +1,8 @@
 """S-21: secrets in logs, in answers of the tools, in traces."""
 
 import base64
+import re
+import time
 
 import pytest
 
@@ -47,3 +49,158 @@ def test_tools_do_not_show_them(make_server):
         assert MARKER not in p.stdout + p.stderr
     bad = s.ctl("account", "register", a.jid, MARKER, check=False)
     assert bad.returncode != 0 and MARKER not in bad.stdout + bad.stderr
+
+
+# ---- what stays in memory ------------------------------------------------------------
+
+def forms(password):
+    """A password as it may lie in memory: itself, and inside base64, where how it looks
+    depends on where it begins; the digits at both ends also hold their neighbours."""
+    p = password.encode()
+    return [p] + [base64.b64encode(b"\0" * k + p)[4 if k else 0:-4].rstrip(b"=") for k in range(3)]
+
+
+def found_in_memory(s, *passwords):
+    wanted = re.compile(b"|".join(re.escape(f) for p in passwords for f in forms(p)))
+    hits = []
+    with open("/proc/%d/maps" % s.pid) as maps, open("/proc/%d/mem" % s.pid, "rb", 0) as mem:
+        for line in maps:
+            area, rights, rest = line.split(None, 2)
+            begin, end = (int(x, 16) for x in area.split("-"))
+            if not rights.startswith("rw") or "[vvar]" in rest:
+                continue
+            tail = b""
+            while begin < end:
+                n = min(1 << 20, end - begin)
+                try:
+                    mem.seek(begin)
+                    data = tail + mem.read(n)
+                except OSError:
+                    break
+                hits += [(rest.split()[-1], hex(begin - len(tail) + m.start()),
+                          data[max(0, m.start() - 40):m.end() + 20])
+                         for m in wanted.finditer(data)]
+                tail = data[-256:]
+                begin += n
+    return hits
+
+
+def wait_gone(s, n):
+    deadline = time.monotonic() + 20
+    while int(re.search(r"^meerkat_streams_open (\d+)", s.ctl("metrics").stdout, re.M)[1]) > n:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def readable(s):
+    try:
+        with open("/proc/%d/mem" % s.pid, "rb"):
+            return True
+    except PermissionError:
+        return False
+
+
+def plain(a, password):
+    return base64.b64encode(("\0%s\0%s" % (a.user, password)).encode()).decode()
+
+
+def auth(a, password):
+    return "<auth xmlns='%s' mechanism='PLAIN'>%s</auth>" % (NS.SASL, plain(a, password))
+
+
+def log_in(c, a, password):
+    c.send(auth(a, password))
+    c.expect("success", NS.SASL)
+    c.open()
+    c.bind()
+
+
+def in_pieces(c, a, password):
+    data = auth(a, password)
+    for i in range(0, len(data), 7):
+        c.send(data[i:i + 7])
+        time.sleep(0.005)          # reads of its own: not what is waited for
+    c.expect("success", NS.SASL)
+    c.open()
+    c.bind()
+
+
+def with_all_that_follows(c, a, password):
+    """In one piece with what the client says when it has logged in."""
+    c.send(auth(a, password) + c.stream_header() +
+           "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+    answers, c.reader = b"", None      # of two streams, after each other
+    c.sock.settimeout(20)
+    while b"</jid>" not in answers:
+        data = c.sock.recv(65536)
+        assert data, answers
+        answers += data
+
+
+def asked_for(c, a, password):
+    c.send("<auth xmlns='%s' mechanism='PLAIN'/>" % NS.SASL)
+    c.expect("challenge", NS.SASL)
+    c.send("<response xmlns='%s'>%s</response>" % (NS.SASL, plain(a, password)))
+    c.expect("success", NS.SASL)
+
+
+def sasl2(c, a, password):
+    c.send("<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'><initial-response>%s"
+           "</initial-response><bind xmlns='urn:xmpp:bind:0'/></authenticate>" % plain(a, password))
+    c.expect("success", "urn:xmpp:sasl:2")
+
+
+def in_odd_xml(c, a, password):
+    data = plain(a, password)
+    c.send("<auth xmlns='%s' mechanism='PLAIN'>%s<![CDATA[%s]]>&#x%x;%s</auth>" % (
+        NS.SASL, data[:7], data[7:25], ord(data[25]), data[26:]))
+    c.expect("success", NS.SASL)
+
+
+def wrong(c, a, password):
+    """Refused, cut off, and no base64 at all: they may be right for another server."""
+    c.send(auth(a, password + "-wrong"))
+    c.expect("failure", NS.SASL)
+    c.send("<auth xmlns='%s' mechanism='PLAIN'>%s!</auth>" % (NS.SASL, plain(a, password)))
+    c.expect("failure", NS.SASL)
+    c.send("<auth xmlns='%s' mechanism='NONE'>%s</auth>" % (NS.SASL, plain(a, password)))
+    c.expect("failure", NS.SASL)
+    c.send(auth(a, password)[:-9])
+
+
+@pytest.mark.parametrize("tls", ["starttls", "direct", "none"])
+@pytest.mark.parametrize("how", [log_in, in_pieces, with_all_that_follows, asked_for, sasl2,
+                                 in_odd_xml, wrong], ids=lambda f: f.__name__)
+def test_memory_after_logout(make_server, connect, how, tls):
+    s = make_server()
+    a = s.account(password=MARKER)
+    # The tools' way of making accounts is another story.
+    s.restart()
+    if not readable(s) or s.sanitized:
+        pytest.skip("memory can't be looked into, or is kept by a sanitizer")
+    for _ in range(2):                 # once from storage, once from what is in memory
+        c = connect(server=s)
+        c.account = a
+        if tls == "none":
+            c.connect(s.port_plain)
+            c.open()
+        else:
+            c.start(tls=tls)
+        how(c, a, MARKER)
+        c.kill()
+        wait_gone(s, 0)
+    assert found_in_memory(s, MARKER) == []
+
+
+def test_what_is_looked_for_would_be_found(make_server, connect):
+    s = make_server()
+    if not readable(s) or s.sanitized:
+        pytest.skip("memory can't be looked into, or is kept by a sanitizer")
+    c = connect(s.account(), server=s)
+    for k in range(3):
+        c.message(c.jid, "x" * k + base64.b64encode(b"\0" * k + MARKER.encode() + b"\0\0").decode())
+        c.expect("message")
+    c.message(c.jid, MARKER)
+    c.expect("message")
+    for f in forms(MARKER):
+        assert any(f in data for _, _, data in found_in_memory(s, MARKER)), f

@@ -1,6 +1,6 @@
 """A client with stream management (XEP-0198), counting as a client must."""
 
-from .client import Client
+from .client import TIMEOUT, Client
 from .xml import NS, child, name, ns, to_str
 
 M = 2 ** 32
@@ -21,7 +21,7 @@ class SmClient(Client):
         self.asked = 0
         self._seen = {}
 
-    def recv(self, timeout=10.0):
+    def recv(self, timeout=TIMEOUT):
         while True:
             el = super().recv(timeout)
             if id(el) in self._seen:         # put back by answer()
