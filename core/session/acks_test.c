@@ -1,7 +1,8 @@
 /*
- * acks_test.c - what may be acknowledged: never too much, never less than before
+ * acks_test.c - what may be acknowledged: never too much, never less than before;
+ * and when another copy of what is kept may go
  *
- * One session, whose journal, hooks and routing are this file (--wrap): a
+ * One session, whose journal, hooks, jobs and routing are this file (--wrap): a
  * stanza's position is the next number, and the test says what is synced.
  */
 #include <setjmp.h>
@@ -40,6 +41,32 @@ void __wrap_mk_journal_wait(int64_t position, struct mk_task *t)
 	wait_at = position;
 	waiting = t;
 }
+static bool is_frozen, is_stopping;
+static unsigned inside, jobs, fn_runs, done_runs;
+
+bool __wrap_mk_journal_is_frozen(void);
+bool __wrap_mk_journal_is_frozen(void) { return is_frozen; }
+bool __wrap_mk_inst_enter(struct mk_inst *i);
+bool __wrap_mk_inst_enter(struct mk_inst *i)
+{
+	(void)i;
+	inside += !is_stopping;
+	return !is_stopping;
+}
+void __wrap_mk_inst_leave(struct mk_inst *i);
+void __wrap_mk_inst_leave(struct mk_inst *i) { (void)i; inside--; }
+void __wrap_mk_worker_run(struct mk_task *t);
+void __wrap_mk_worker_run(struct mk_task *t) { t->run(t); }
+void __wrap_mk_job(struct mk_inst *i, void (*fn)(struct mk_inst *, struct mk_store *, void *),
+	void (*done)(struct mk_inst *, void *), void *data);
+void __wrap_mk_job(struct mk_inst *i, void (*fn)(struct mk_inst *, struct mk_store *, void *),
+	void (*done)(struct mk_inst *, void *), void *data)
+{
+	jobs++;
+	if (!is_stopping)
+		fn(i, NULL, data);
+	done(i, data);
+}
 void __wrap_mk_route(struct mk_stanza **s, const struct mk_jid *to);
 void __wrap_mk_route(struct mk_stanza **s, const struct mk_jid *to)
 {
@@ -71,7 +98,8 @@ static int set_up(void **state)
 	written = synced = wait_at = 0;
 	waiting = NULL;
 	durable_events = routed = parked_n = 0;
-	is_parked = false;
+	is_parked = is_frozen = is_stopping = false;
+	inside = jobs = fn_runs = done_runs = 0;
 	memset(&entity, 0, sizeof entity);
 	entity.magic = MK_ENTITY_MAGIC;
 	entity.domain = &domain;
@@ -243,6 +271,66 @@ static void test_any_order(void **state)
 	assert_int_equal(mk_session_in_durable(ses), mk_session_in_count(ses));
 }
 
+/* ---- a job that deletes what the journal keeps, too ------------------------------------ */
+
+static void fn(struct mk_inst *i, struct mk_store *st, void *data)
+{
+	(void)i;
+	(void)st;
+	assert_ptr_equal(data, &type);
+	fn_runs++;
+}
+
+static void done(struct mk_inst *i, void *data)
+{
+	(void)i;
+	assert_ptr_equal(data, &type);
+	done_runs++;
+}
+
+static void test_job_waits_for_the_journal(void **state)
+{
+	(void)state;
+	written = 5;
+	synced = 4;
+	mk_job_kept(NULL, ses, fn, done, &type);
+	assert_int_equal(jobs, 0);
+	assert_int_equal(inside, 1);   /* a stop waits for it                   */
+	sync_to(5);
+	assert_int_equal(jobs + fn_runs + done_runs, 3);
+	assert_int_equal(inside, 0);
+	/* Nothing to wait for. */
+	mk_job_kept(NULL, ses, fn, done, &type);
+	assert_int_equal(jobs + fn_runs + done_runs, 6);
+	written = 9;
+	ses->durability = MK_DURABLE_ASYNC;
+	mk_job_kept(NULL, ses, fn, done, &type);
+	assert_int_equal(jobs + fn_runs + done_runs, 9);
+	assert_null(waiting);
+}
+
+static void test_job_at_a_stop(void **state)
+{
+	(void)state;
+	written = 5;
+	is_frozen = true;
+	mk_job_kept(NULL, ses, fn, done, &type);
+	assert_int_equal(fn_runs, 0);
+	assert_int_equal(done_runs, 1);
+	is_frozen = false;
+	mk_job_kept(NULL, ses, fn, done, &type);
+	is_stopping = true;            /* the plugin, while it waits            */
+	sync_to(5);
+	assert_int_equal(fn_runs, 0);
+	assert_int_equal(done_runs, 2);
+	written = 6;
+	mk_job_kept(NULL, ses, fn, done, &type);
+	assert_int_equal(fn_runs, 0);
+	assert_int_equal(done_runs, 3);
+	assert_null(waiting);
+	assert_int_equal(inside, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -252,6 +340,8 @@ int main(void)
 		TEST(test_others_wait_for_those_before),
 		TEST(test_pending),
 		TEST(test_any_order),
+		TEST(test_job_waits_for_the_journal),
+		TEST(test_job_at_a_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

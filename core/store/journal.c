@@ -419,6 +419,23 @@ int64_t mk_journal_synced(enum mk_durability mode)
 	                            memory_order_acquire);
 }
 
+static void end_waits(struct log *l)
+{
+	int64_t synced = atomic_load(&l->synced);
+
+	MK_LIST_EACH(n, &l->waits) {
+		struct wait *w = MK_CONTAINER(n, struct wait, node);
+
+		if (w->position > synced)
+			continue;
+		mk_list_remove(&w->node);
+		mk_worker_run(w->task);
+		mk_free(l->free_wait);
+		l->free_wait = w;
+	}
+	atomic_store(&l->has_waits, !mk_list_empty(&l->waits));
+}
+
 void mk_journal_wait(int64_t position, struct mk_task *t)
 {
 	struct log *l;
@@ -435,24 +452,11 @@ void mk_journal_wait(int64_t position, struct mk_task *t)
 	w->task = t;
 	mk_list_push(&l->waits, &w->node);
 	atomic_store(&l->has_waits, true);
-	wake(&j.wants_round);
-}
-
-static void end_waits(struct log *l)
-{
-	int64_t synced = atomic_load(&l->synced);
-
-	MK_LIST_EACH(n, &l->waits) {
-		struct wait *w = MK_CONTAINER(n, struct wait, node);
-
-		if (w->position > synced)
-			continue;
-		mk_list_remove(&w->node);
-		mk_worker_run(w->task);
-		mk_free(l->free_wait);
-		l->free_wait = w;
-	}
-	atomic_store(&l->has_waits, !mk_list_empty(&l->waits));
+	/* A round that ended meanwhile may not have seen it, and be the last one. */
+	if (atomic_load(&l->synced) >= position)
+		end_waits(l);
+	else
+		wake(&j.wants_round);
 }
 
 /* On the worker, when the sync thread has something for it. */
@@ -1008,6 +1012,11 @@ void mk_journal_freeze(void)
 	pthread_mutex_lock(&j.lock);
 	j.is_mute = true;
 	pthread_mutex_unlock(&j.lock);
+}
+
+bool mk_journal_is_frozen(void)
+{
+	return atomic_load(&j.is_frozen);
 }
 
 void mk_journal_close(void)

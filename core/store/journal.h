@@ -41,6 +41,7 @@ void mk_journal_close(void);
  * an orderly stop. What was written before is synced when it returns, and
  * mk_journal_synced says so. Before the workers stop. */
 void mk_journal_freeze(void);
+bool mk_journal_is_frozen(void);
 bool mk_journal_is_open(void);
 /* Push back: this worker (elsewhere: one of them) is in the last segment that
  * max_bytes allows. Any thread. */

@@ -4,7 +4,8 @@
  * What nobody took is stored in a job, under the stanza's uid: a replay of the
  * journal stores it once. When a session of the user becomes available, it gets
  * what there is, a page at a time; a page is deleted when the connection took it
- * (or the session holds it for a client that will come back, XEP-0198).
+ * (or the session holds it for a client that will come back, XEP-0198, in the
+ * journal, which must have reached the disk by then).
  *
  * One delivery per user at a time: a slot of the entity, on its home worker.
  * Order is kept: jobs of a delivery run while the entity is held, and what comes
@@ -320,7 +321,10 @@ static void next_page(struct delivery *d)
 		mk_entity_hold(d->entity);
 	d->is_held = d->is_in_job = true;
 	d->status = MK_STORE_RETRY;            /* if the job does not run           */
-	mk_job(d->inst, turn_page, page_turned, d);
+	if (d->n != 0)
+		mk_job_kept(d->inst, d->session, turn_page, page_turned, d);
+	else
+		mk_job(d->inst, turn_page, page_turned, d);
 }
 
 static void end(struct delivery *d)

@@ -184,6 +184,14 @@ MK_API void mk_session_want_durable(struct mk_session *s, uint32_t count);
  */
 MK_API void mk_stanza_keep(struct mk_stanza *s);
 /*
+ * mk_job for who deletes another copy of what s keeps: fn begins when all that is
+ * kept on this worker by now is as durable as s's durability mode demands. If i,
+ * or the server, stops first, only done (not NULL) runs. s's worker.
+ */
+MK_API void mk_job_kept(struct mk_inst *i, const struct mk_session *s,
+	void (*fn)(struct mk_inst *i, struct mk_store *st, void *data),
+	void (*done)(struct mk_inst *i, void *data), void *data);
+/*
  * Attaches a stream (AUTHED, of the same bare JID and home) to a session that
  * lost its own; one it still has is closed with <conflict/>. session_resumed
  * runs after the calling handler returned and its answer was written.
