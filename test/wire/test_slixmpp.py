@@ -7,7 +7,7 @@ import pytest
 
 slixmpp = pytest.importorskip("slixmpp", reason="slixmpp is not installed")
 
-TIMEOUT = 20
+TIMEOUT = 60                   # an event loop and three clients on a busy machine
 
 
 class Client(slixmpp.ClientXMPP):
@@ -67,7 +67,7 @@ def play(server):
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:
-            return loop.run_until_complete(asyncio.wait_for(fn(server), 90))
+            return loop.run_until_complete(asyncio.wait_for(fn(server), 4 * TIMEOUT))
         finally:
             for task in asyncio.all_tasks(loop):
                 task.cancel()

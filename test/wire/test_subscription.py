@@ -33,7 +33,7 @@ def send(c, type_, to, payload="", id_=None):
         type_, to, " id='%s'" % id_ if id_ else "", payload))
 
 
-def wait_metric(server, line, timeout=10):
+def wait_metric(server, line, timeout=30):
     """The recipient is not there to tell that the server is done."""
     deadline = time.monotonic() + timeout
     while line not in server.ctl("metrics").stdout.splitlines():
