@@ -19,7 +19,7 @@ from .client import Client
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__)))))
-BUILD = os.environ.get("MEERKAT_BUILD", os.path.join(ROOT, "build"))
+BUILD = os.path.abspath(os.environ.get("MEERKAT_BUILD", os.path.join(ROOT, "build")))
 # A sanitizer build is some ten times slower.
 START_TIMEOUT = float(os.environ.get("MEERKAT_START_TIMEOUT", "60"))
 
