@@ -189,6 +189,17 @@ def test_memory_of_those_who_wait(make_server, connect):
     a.ping()
 
 
+def sockets(s):
+    """Files are opened with each job thread's database, when it is first needed."""
+    folder, n = "/proc/%d/fd" % s.pid, 0
+    for fd in os.listdir(folder):
+        try:
+            n += os.readlink(os.path.join(folder, fd)).startswith("socket:")
+        except FileNotFoundError:
+            pass
+    return n
+
+
 def test_descriptors_are_given_back(make_server, connect):
     s = make_server()
     a = connect(s.account(), server=s)
