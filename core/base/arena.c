@@ -123,6 +123,20 @@ void mk_arena_reset(struct mk_arena *a)
 	}
 }
 
+void mk_arena_wipe(struct mk_arena *a)
+{
+	for (struct mk_chunk *c = a->chunks; c != NULL; c = c->next) {
+		char *p = c->data, *end = (char *)c + c->size;
+
+		if (p == (char *)a)
+			p += sizeof *a;
+		/* Of the newest only what is used: the rest is as it came. */
+		if (a->end == end)
+			end = a->p;
+		explicit_bzero(p, (size_t)(end - p));
+	}
+}
+
 void *mk_arena_more(struct mk_arena *a, size_t bytes)
 {
 	struct mk_chunk *c;

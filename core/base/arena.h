@@ -25,6 +25,9 @@ void mk_arena_fini(struct mk_arena *a);
 /* Frees all but one chunk, which is kept for reuse. An arena that lives in its
  * own chunk stays, with its extra bytes. */
 void mk_arena_reset(struct mk_arena *a);
+/* Overwrites all that was allocated from a, before it is freed or reset, as
+ * secrets were there. a itself stays usable; its extra bytes are overwritten. */
+void mk_arena_wipe(struct mk_arena *a);
 /* An arena that lives in its own first chunk (mk_arena_new is this). extra
  * zeroed bytes follow it: *extra_out. */
 struct mk_arena *mk_arena_new_with(size_t extra, void **extra_out);

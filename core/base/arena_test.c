@@ -204,6 +204,26 @@ static void test_lists_keep_order(void **state)
 	assert_true(mk_list_empty(&a));
 }
 
+static void test_a_wipe_reaches_all_that_was_allocated(void **state)
+{
+	void *extra;
+	struct mk_arena *a = mk_arena_new_with(24, &extra);
+	char *p[4] = { extra, mk_arena_strdup(a, "secret"), mk_arena_alloc(a, 5000), NULL };
+
+	(void)state;
+	for (int i = 0; i < 40; i++)
+		p[3] = mk_arena_strdup(a, "one more secret in another chunk");
+	memset(p[0], 's', 24);
+	memset(p[2], 's', 5000);
+	mk_arena_wipe(a);
+	for (int i = 0; i < 4; i++)
+		for (int k = 0; k < (int[]){ 24, 7, 5000, 33 }[i]; k++)
+			assert_int_equal(p[i][k], 0);
+	/* It is still an arena. */
+	assert_string_equal(mk_arena_strdup(a, "next"), "next");
+	mk_arena_free(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -211,6 +231,7 @@ int main(void)
 		cmocka_unit_test(test_reset_gives_back_all_but_one_chunk),
 		cmocka_unit_test(test_an_arena_survives_its_own_reset),
 		cmocka_unit_test(test_text_in_an_arena),
+		cmocka_unit_test(test_a_wipe_reaches_all_that_was_allocated),
 		cmocka_unit_test(test_an_arena_may_end_on_another_thread),
 		cmocka_unit_test(test_a_buffer_grows),
 		cmocka_unit_test(test_shared_bytes_are_counted),

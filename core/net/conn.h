@@ -26,7 +26,7 @@ enum mk_conn_close {
 };
 struct mk_conn_ops {
 	/* Bytes came in (decrypted). Borrowed; the owner uses or copies all of
-	 * them. It may close the connection in here. */
+	 * them, and may overwrite them. It may close the connection in here. */
 	void (*data)(struct mk_conn *c, const char *p, size_t n);
 	/* TLS is up after mk_conn_start_tls; NULL if nobody waits. */
 	void (*secured)(struct mk_conn *c);

@@ -3,7 +3,9 @@
  *
  * One exchange at a time per stream. Mechanisms are plugins (meerkat/auth.h);
  * what blocks runs in a job, and the stream may be gone when it returns: the
- * exchange then has no stream any more and ends quietly.
+ * exchange then has no stream any more and ends quietly. What a client sent is
+ * in the exchange's arena, which is wiped, and in that of its element, as is
+ * (stream.c).
  */
 #include <meerkat/auth.h>
 #include "stream/stream.h"
@@ -210,6 +212,7 @@ static void exchange_free(struct mk_sasl *x)
 	mk_inst_leave(x->inst);
 	if (x->user != NULL)
 		mk_jid_unref(&x->user);
+	mk_arena_wipe(a);
 	mk_arena_free(&a);
 }
 
@@ -338,6 +341,8 @@ static bool finished(struct mk_stream *st, enum mk_sasl_result r)
 				return false;
 			}
 		}
+		/* There is no further step: the rest of the login needs no password. */
+		explicit_bzero((char *)x->data.p, x->data.n);
 		/* Whose the stream is: set here, once, and by nobody else (S-06). */
 		mk_assert(st->jid == NULL);
 		st->jid = mk_jid_ref(x->user);
@@ -428,7 +433,7 @@ static int decode(const struct mk_elem *e, bool equals_sign, struct mk_str *out)
 		*out = (struct mk_str){ "", 0 };
 		return 0;
 	}
-	b = mk_arena_alloc(&mk_self->turn, 3 * (t.n / 4) + 4);
+	b = mk_arena_alloc(e->arena, 3 * (t.n / 4) + 4);
 	n = mk_base64_decode(b, t.p, t.n);
 	if (n < 0)
 		return n;

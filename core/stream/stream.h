@@ -59,6 +59,7 @@ enum mk_stream_flag {
 	MK_ST_SASL2 = 1 << 5,          /* authenticated by SASL2                */
 	MK_ST_PEER_CLOSED = 1 << 6,    /* said </stream:stream>                 */
 	MK_ST_HANDLING = 1 << 7,       /* handle() is on the stack              */
+	MK_ST_SECRET = 1 << 8,         /* its input may hold a password: wiped  */
 };
 
 struct mk_stream {

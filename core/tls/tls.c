@@ -327,10 +327,32 @@ enum mk_tls_result mk_tls_handshake(struct mk_tls *t)
 	return failed(t, r);
 }
 
+/* As gnutls_record_recv, but GnuTLS' own copy doesn't stay behind in freed memory:
+ * there may be a password in it (S-21). p has room for a record. */
+static ssize_t receive(struct mk_tls *t, void *p)
+{
+	gnutls_packet_t packet = NULL;
+	gnutls_datum_t d = { NULL, 0 };
+	ssize_t r = gnutls_record_recv_packet(t->session, &packet);
+
+	if (packet == NULL)
+		return r;
+	gnutls_packet_get(packet, &d, NULL);
+	if (r > 0) {
+		mk_assert(d.size <= RECORD_MAX);
+		memcpy(p, d.data, d.size);
+		r = (ssize_t)d.size;
+	}
+	if (d.size > 0)
+		explicit_bzero(d.data, d.size);
+	gnutls_packet_deinit(packet);
+	return r;
+}
+
 enum mk_tls_result mk_tls_read(struct mk_tls *t, void *p, size_t n, size_t *got)
 {
 	for (;;) {
-		ssize_t r = gnutls_record_recv(t->session, p, n);
+		ssize_t r = n >= RECORD_MAX ? receive(t, p) : gnutls_record_recv(t->session, p, n);
 
 		if (r > 0) {
 			t->silent_bytes = 0;

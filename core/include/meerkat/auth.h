@@ -144,8 +144,8 @@ struct mk_mech {
 	uint8_t hash;                  /* with MK_MECH_SCRAM                    */
 	uint32_t state_bytes;          /* of the exchange, zeroed               */
 	/* At the stream's worker. first: initial-response, or data of the first
-	 * response; has_data is false for a missing initial response. data lives as
-	 * long as the exchange. */
+	 * response; has_data is false for a missing initial response. data lives until
+	 * a step says MK_SASL_OK or MK_SASL_FAIL; it is wiped then. */
 	enum mk_sasl_result (*step)(struct mk_inst *, struct mk_sasl *,
 		struct mk_str data, bool has_data);
 	/* In a job. */
@@ -155,6 +155,7 @@ struct mk_mech {
 MK_API int mk_mech_add(struct mk_inst *i, const struct mk_mech *m);
 
 MK_API void *mk_sasl_state(struct mk_sasl *x);
+/* Wiped when the exchange ends, as is mk_sasl_state. */
 MK_API struct mk_arena *mk_sasl_arena(struct mk_sasl *x);
 MK_API struct mk_str mk_sasl_domain(const struct mk_sasl *x);
 /* The challenge, or additional data with success; copied. */
