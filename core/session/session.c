@@ -156,6 +156,7 @@ void mk_session_bind(struct mk_stream *st, const struct mk_transport_ops *t,
 	e->sessions_n++;
 	mk_tables()->sessions++;
 	e->kept--;
+	t->carry(st, s);
 	struct mk_event ev = { .ses = { s, e, 0 }, .hook = 5, .then = bind_then,
 		.arg = (void *)done };
 	mk_event_run(&ev, dispatch_of(s));

@@ -14,6 +14,9 @@
 
 /* How a session's bytes leave: TCP streams, later WebSocket and BOSH. */
 struct mk_transport_ops {
+	/* st is to carry s, whose session_open runs next: from now on st tells
+	 * (mk_session_stream_gone) if it ends, however long that takes. */
+	void (*carry)(struct mk_stream *st, struct mk_session *s);
 	/* Writes s to the peer; to replaces its own unless NULL. Borrows. */
 	void (*send)(struct mk_stream *st, struct mk_stanza *s, const struct mk_jid *to);
 	/* An element that is no stanza. */

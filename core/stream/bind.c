@@ -84,7 +84,7 @@ static void bound(struct mk_stream *st, struct mk_session *s, int err)
 		write_error(st, request, bind_error(err), NULL);
 	} else {
 		struct mk_stanza *r = mk_stanza_new(MK_IQ, "result", NULL, NULL);
-		mk_stream_bound(st, s);
+		mk_stream_bound(st);
 		mk_stanza_set_id(r, request->id);
 		struct mk_elem *b = mk_elem_add(mk_stanza_root(r), "bind", MK_NS_BIND);
 		mk_elem_add_text(b, "jid", NULL, mk_strz(mk_jid_full(s->jid)));
@@ -218,7 +218,7 @@ static void bound2(struct mk_stream *st, struct mk_session *s, int err)
 			? "resource-constraint" : "undefined-condition", "no resource could be bound");
 	} else {
 		struct mk_elem *reply;
-		mk_stream_bound(st, s);
+		mk_stream_bound(st);
 		reply = mk_elem_add(st->success, "bound", MK_NS_BIND2);
 		run_inlines(st, MK_INLINE_BIND2, mk_elem_child(st->sasl2, "bind", MK_NS_BIND2), reply);
 		if (st->phase != MK_PHASE_CLOSED) {

@@ -2,8 +2,7 @@
  * stream/stream.c - streams of clients: bytes in, elements handled, bytes out
  *
  * Runs on the stream's worker. Input is scanned where it lies (the worker's
- * read buffer); only an element that is not complete yet is copied aside. What
- * came before login may hold a password, so it is wiped wherever it was. The
+ * read buffer); only an element that is not complete yet is copied aside. The
  * object is freed when its connection is done and no callback is inside it
  * (busy).
  */
@@ -21,6 +20,8 @@
 static _Thread_local struct mk_parser *parser;
 static _Thread_local struct mk_list preauth;   /* oldest first              */
 static _Thread_local uint32_t preauth_n;
+static _Thread_local struct mk_list loose;     /* authenticated, at home, not bound */
+static _Thread_local bool is_ending;           /* mk_streams_close_all ran  */
 static _Thread_local struct mk_list closing;
 static _Thread_local uint32_t closing_n;
 static _Atomic(const struct mk_config_limits *) limits;
@@ -54,6 +55,7 @@ void mk_streams_worker_init(struct mk_worker *w)
 {
 	(void)w;
 	mk_list_init(&preauth);
+	mk_list_init(&loose);
 	mk_list_init(&closing);
 	parser = mk_parser_new();
 }
@@ -222,22 +224,9 @@ static void preauth_leave(struct mk_stream *st)
 	if (!(st->flags & MK_ST_PREAUTH))
 		return;
 	st->flags &= (uint16_t)~MK_ST_PREAUTH;
-	mk_list_remove(&st->preauth);
+	mk_list_remove(&st->list);
 	preauth_n--;
 	mk_limit_waited(&st->peer);
-}
-
-static void partial_free(struct mk_stream *st)
-{
-	struct mk_buf *b = st->partial;
-
-	if (b == NULL)
-		return;
-	if (st->flags & MK_ST_SECRET)
-		explicit_bzero(b->p, b->cap);
-	mk_buf_free(b);
-	mk_free(b);
-	st->partial = NULL;
 }
 
 static void stream_free(struct mk_stream *st)
@@ -248,9 +237,12 @@ static void stream_free(struct mk_stream *st)
 	}
 	mk_listener_gone(&st->peer);
 	mk_metric_bump(metric_open, -1);
-	mk_list_remove(&st->preauth);
+	mk_list_remove(&st->list);
 	closing_n--;
-	partial_free(st);
+	if (st->partial != NULL) {
+		mk_buf_free(st->partial);
+		mk_free(st->partial);
+	}
 	if (st->jid != NULL)
 		mk_jid_unref(&st->jid);
 	mk_c2s_unref(&st->c2s);
@@ -285,9 +277,10 @@ static void shut(struct mk_stream *st, enum mk_close_reason why)
 		return;
 	st->phase = MK_PHASE_CLOSED;
 	preauth_leave(st);
+	mk_list_remove(&st->list);
 	mk_wtimer_stop(&st->timer);
 	mk_sasl_drop(st);
-	mk_list_push(&closing, &st->preauth);
+	mk_list_push(&closing, &st->list);
 	closing_n++;
 	st->session = NULL;
 	st->busy++;
@@ -353,6 +346,12 @@ void mk_stream_redirect(struct mk_stream *st, const char *host)
 	shut(st, MK_CLOSE_LOST);
 }
 
+static void transport_carry(struct mk_stream *st, struct mk_session *s)
+{
+	mk_assert(st->session == NULL && st->phase != MK_PHASE_CLOSED);
+	st->session = mk_session_ref(s);
+}
+
 /* The session let go already. */
 static void transport_close(struct mk_stream *st, const char *condition, const char *text)
 {
@@ -371,8 +370,8 @@ static uint32_t transport_unsent(struct mk_stream *st)
 }
 
 const struct mk_transport_ops mk_stream_transport = {
-	.send = transport_send, .write = mk_stream_write, .unsent = transport_unsent,
-	.close = transport_close
+	.carry = transport_carry, .send = transport_send, .write = mk_stream_write,
+	.unsent = transport_unsent, .close = transport_close
 };
 
 /* ---- timers ------------------------------------------------------------------------------ */
@@ -424,12 +423,12 @@ static struct mk_config_shaper rates_of(const struct mk_c2s *c)
 		l->byte_burst };
 }
 
-/* Bound: the clock for that stops, keep-alives begin if they are set. */
-static void bound(struct mk_stream *st)
+void mk_stream_bound(struct mk_stream *st)
 {
 	struct mk_config_shaper r = rates_of(st->c2s);
 
 	st->phase = MK_PHASE_BOUND;
+	mk_list_remove(&st->list);
 	mk_wtimer_stop(&st->timer);
 	if (r.stanza_rate != 0) {
 		st->stanzas = mk_alloc(sizeof *st->stanzas);
@@ -438,19 +437,14 @@ static void bound(struct mk_stream *st)
 	timer_again(st);
 }
 
-void mk_stream_bound(struct mk_stream *st, struct mk_session *s)
-{
-	st->session = mk_session_ref(s);
-	bound(st);
-}
-
 int mk_stream_attach(struct mk_stream *st, struct mk_session *s)
 {
 	struct mk_stream *old = s->stream;
 
 	MK_CHECK(st, MK_STREAM_MAGIC);
 	MK_CHECK(s, MK_SESSION_MAGIC);
-	if (st->jid == NULL || st->session != NULL || !(s->flags & MK_SES_OPEN) ||
+	if (st->jid == NULL || st->session != NULL || st->phase == MK_PHASE_CLOSED ||
+	    !(s->flags & MK_SES_OPEN) ||
 	    !mk_jid_bare_eq(st->jid, s->jid))
 		return -MK_EPERM;
 	if (old != NULL) {
@@ -459,7 +453,8 @@ int mk_stream_attach(struct mk_stream *st, struct mk_session *s)
 	}
 	s->stream = st;
 	s->keeper = NULL;
-	mk_stream_bound(st, s);
+	transport_carry(st, s);
+	mk_stream_bound(st);
 	st->flags |= MK_ST_RESUMED;
 	return 0;
 }
@@ -678,7 +673,7 @@ static void wait_for_queue(struct mk_stream *st)
 	mk_wtimer_start(&st->timer, 100, queue_due);
 }
 
-static void on_stanza(struct mk_stream *st, struct mk_stanza *s)
+static void on_stanza(struct mk_stream *st, struct mk_session *ses, struct mk_stanza *s)
 {
 	const char *to_text = mk_elem_attr(s->root, "to");
 	struct mk_jid *to = NULL;
@@ -689,7 +684,7 @@ static void on_stanza(struct mk_stream *st, struct mk_stanza *s)
 		mk_stream_fail(st, "invalid-from", NULL);
 		return;
 	}
-	mk_stanza_set_from(s, st->session->jid);
+	mk_stanza_set_from(s, ses->jid);
 	if (st->lang != NULL && s->lang == NULL) {
 		mk_elem_set(s->root, "xml:lang", st->lang);        /* 8.1.5         */
 		s->lang = mk_elem_attr(s->root, "xml:lang");
@@ -697,9 +692,9 @@ static void on_stanza(struct mk_stream *st, struct mk_stanza *s)
 	if (to_text != NULL) {
 		if (mk_jid_parsez(to_text, &to) < 0) {
 			struct mk_stanza *e = mk_stanza_error(s, MK_ERR_JID_MALFORMED, NULL);
-			mk_session_in_answered(st->session);
+			mk_session_in_answered(ses);
 			if (e != NULL) {
-				mk_session_deliver(st->session, e, NULL);
+				mk_session_deliver(ses, e, NULL);
 				mk_stanza_unref(&e);
 			}
 			mk_stanza_unref(&s);
@@ -711,20 +706,20 @@ static void on_stanza(struct mk_stream *st, struct mk_stanza *s)
 	/* RFC 6120 8.2.3: type is required and one of four; RFC 6121 4.7.1. */
 	if (s->kind != MK_MESSAGE && (s->flags & MK_STANZA_BAD_TYPE)) {
 		struct mk_stanza *e = mk_stanza_error(s, MK_ERR_BAD_REQUEST, NULL);
-		mk_session_in_answered(st->session);
+		mk_session_in_answered(ses);
 		if (e != NULL) {
-			mk_session_deliver(st->session, e, NULL);
+			mk_session_deliver(ses, e, NULL);
 			mk_stanza_unref(&e);
 		}
 		mk_stanza_unref(&s);
 		return;
 	}
-	if (s->kind == MK_IQ && mk_session_iq(st->session, s)) {
-		mk_session_in_answered(st->session);
+	if (s->kind == MK_IQ && mk_session_iq(ses, s)) {
+		mk_session_in_answered(ses);
 		mk_stanza_unref(&s);
 		return;
 	}
-	if (!mk_session_in(st->session, s) && st->phase == MK_PHASE_BOUND)
+	if (!mk_session_in(ses, s) && st->phase == MK_PHASE_BOUND)
 		wait_for_queue(st);
 	else if (st->stanzas != NULL && st->phase == MK_PHASE_BOUND) {
 		int64_t wait = mk_shaper_take(st->stanzas, 1, mk_now_usec());
@@ -735,20 +730,6 @@ static void on_stanza(struct mk_stream *st, struct mk_stanza *s)
 	}
 }
 
-/* Before login it may be one: nothing stays of it. */
-static void on_early_element(struct mk_stream *st, const char *p, size_t n)
-{
-	struct mk_arena *a = mk_arena_new();
-	struct mk_elem *e;
-
-	if (mk_parse_secret(MK_NS_CLIENT, st->seed, a, p, n, &e) < 0)
-		mk_stream_fail(st, "not-well-formed", NULL);
-	else
-		on_nonza(st, e);
-	mk_arena_wipe(a);
-	mk_arena_free(&a);
-}
-
 static void on_element(struct mk_stream *st, const char *p, size_t n)
 {
 	struct mk_stanza *s = NULL;
@@ -756,10 +737,6 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 
 	if (st->phase == MK_PHASE_HEADER) {            /* <x/> where <stream> is due */
 		mk_stream_fail(st, "invalid-namespace", NULL);
-		return;
-	}
-	if (st->jid == NULL) {
-		on_early_element(st, p, n);
 		return;
 	}
 	/* Most elements are stanzas of a bound stream: parse into their arena. */
@@ -777,7 +754,10 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 		if (s != NULL)
 			mk_stanza_unref(&s);
 	} else if (st->phase == MK_PHASE_BOUND) {
-		on_stanza(st, s);
+		/* An answer on its way out may end it. */
+		struct mk_session *ses = mk_session_ref(st->session);
+		on_stanza(st, ses, s);
+		mk_session_unref(&ses);
 	} else if (!mk_bind_iq(st, s)) {
 		mk_stanza_unref(&s);
 		mk_stream_fail(st, "not-authorized", NULL);
@@ -902,42 +882,24 @@ static size_t handle(struct mk_stream *st, const char *p, size_t n, size_t pos, 
 	return st->phase == MK_PHASE_CLOSED ? 0 : n - start;
 }
 
-/* mk_buf_add, but what grows leaves no copy behind. */
-static void partial_add(struct mk_stream *st, const char *p, size_t n)
-{
-	struct mk_buf *b = st->partial, more = { NULL, 0, 0 };
-
-	if ((st->flags & MK_ST_SECRET) && b->n > 0 && b->cap - b->n <= n) {
-		mk_buf_need(&more, b->n + n);
-		mk_buf_add(&more, b->p, b->n);
-		explicit_bzero(b->p, b->cap);
-		mk_buf_free(b);
-		*b = more;
-	}
-	mk_buf_add(b, p, n);
-}
-
 static void keep_partial(struct mk_stream *st, const char *p, size_t n, size_t scanned)
 {
-	struct mk_buf *b = st->partial;
-
 	if (n == 0) {
-		partial_free(st);
-		/* Nothing is left of what came before login. */
-		if (st->jid != NULL)
-			st->flags &= (uint16_t)~MK_ST_SECRET;
+		if (st->partial != NULL) {
+			mk_buf_free(st->partial);
+			mk_free(st->partial);
+			st->partial = NULL;
+		}
 		return;
 	}
-	if (b == NULL)
-		b = st->partial = mk_alloc(sizeof *b);
-	if (b->p != NULL && p >= b->p && p <= b->p + b->n) {
-		memmove(b->p, p, n);
-		if (st->flags & MK_ST_SECRET)
-			explicit_bzero(b->p + n, b->n - n);
-		b->n = n;
+	if (st->partial == NULL)
+		st->partial = mk_alloc(sizeof *st->partial);
+	if (st->partial->p != NULL && p >= st->partial->p && p <= st->partial->p + st->partial->n) {
+		memmove(st->partial->p, p, n);
+		st->partial->n = n;
 	} else {
-		mk_buf_clear(b);
-		mk_buf_add(b, p, n);
+		mk_buf_clear(st->partial);
+		mk_buf_add(st->partial, p, n);
 	}
 	st->scanned = (uint32_t)scanned;
 }
@@ -945,19 +907,14 @@ static void keep_partial(struct mk_stream *st, const char *p, size_t n, size_t s
 static void on_data(struct mk_conn *c, const char *p, size_t n)
 {
 	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
-	struct mk_str came = { p, n };
-	bool secret = st->flags & MK_ST_SECRET;
 	size_t left, scanned = 0, pos = 0;
 
-	if (st->phase == MK_PHASE_CLOSED) {
-		if (secret)
-			explicit_bzero((char *)came.p, came.n);
+	if (st->phase == MK_PHASE_CLOSED)
 		return;
-	}
 	st->last_in = mk_self->now;
 	st->busy++;
 	if (st->partial != NULL) {
-		partial_add(st, p, n);
+		mk_buf_add(st->partial, p, n);
 		p = st->partial->p;
 		n = st->partial->n;
 		pos = st->scanned;
@@ -967,8 +924,6 @@ static void on_data(struct mk_conn *c, const char *p, size_t n)
 	else
 		left = handle(st, p, n, pos, &scanned);
 	keep_partial(st, p + (n - left), left, scanned);
-	if (secret)
-		explicit_bzero((char *)came.p, came.n);
 	mk_stream_leave(st);
 }
 
@@ -1034,14 +989,14 @@ struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *
 	mk_conn_init(&st->conn, fd, &conn_ops, (uint32_t)l->out_bytes);
 	if (r.byte_rate != 0)
 		mk_shaper_init(&st->conn.in, (uint32_t)r.byte_rate, (uint32_t)r.byte_burst);
-	st->flags |= MK_ST_PREAUTH | MK_ST_SECRET;
-	mk_list_push(&preauth, &st->preauth);
+	st->flags |= MK_ST_PREAUTH;
+	mk_list_push(&preauth, &st->list);
 	preauth_n++;
 	mk_wtimer_start(&st->timer, l->auth_timeout_ms, auth_timeout);
 	/* Full: the oldest that has not authenticated makes room (S-09). */
 	if (l->preauth_total > 0 && preauth_n > (uint32_t)l->preauth_total / mk_worker_count) {
 		struct mk_list *n = mk_list_first(&preauth);
-		struct mk_stream *oldest = MK_CONTAINER(n, struct mk_stream, preauth);
+		struct mk_stream *oldest = MK_CONTAINER(n, struct mk_stream, list);
 		if (oldest != st)
 			mk_stream_fail(oldest, "resource-constraint", NULL);
 	}
@@ -1053,12 +1008,21 @@ struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *
 	return st;
 }
 
+static void at_home(struct mk_stream *st, void (*fn)(struct mk_stream *st))
+{
+	mk_list_push(&loose, &st->list);
+	if (is_ending)                 /* it was on its way when the others were told */
+		mk_stream_fail(st, "system-shutdown", NULL);
+	else
+		fn(st);
+}
+
 static void arrived(struct mk_conn *c)
 {
 	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
 
 	mk_wtimer_start(&st->timer, mk_limits()->auth_timeout_ms, auth_timeout);
-	st->arrived(st);
+	at_home(st, st->arrived);
 }
 
 void mk_stream_go_home(struct mk_stream *st, void (*fn)(struct mk_stream *st))
@@ -1067,7 +1031,7 @@ void mk_stream_go_home(struct mk_stream *st, void (*fn)(struct mk_stream *st))
 
 	preauth_leave(st);
 	if (home == mk_self) {
-		fn(st);
+		at_home(st, fn);
 		return;
 	}
 	/* What is left of this turn's input stays in partial, which moves along. */
@@ -1097,6 +1061,9 @@ void mk_streams_close_all(const char *condition)
 	struct mk_list *n;
 
 	while ((n = mk_list_first(&preauth)) != NULL)
-		mk_stream_fail(MK_CONTAINER(n, struct mk_stream, preauth), condition, NULL);
+		mk_stream_fail(MK_CONTAINER(n, struct mk_stream, list), condition, NULL);
+	is_ending = true;
+	while ((n = mk_list_first(&loose)) != NULL)
+		mk_stream_fail(MK_CONTAINER(n, struct mk_stream, list), condition, NULL);
 	mk_sessions_each(mk_self, close_session, (void *)condition);
 }

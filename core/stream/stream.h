@@ -80,7 +80,7 @@ struct mk_stream {
 	struct mk_c2s *c2s;            /* ref                                   */
 	char *seed, *lang, *from, *user_agent; /* NULL mostly                   */
 	struct mk_shaper *stanzas;     /* NULL = not limited                    */
-	struct mk_list preauth;        /* in the worker's list, oldest first    */
+	struct mk_list list;           /* one of the worker's, by phase         */
 	struct mk_wtimer timer;        /* to authenticate; later keep-alive     */
 	mk_usec last_in;
 	struct mk_addr peer;
@@ -105,8 +105,9 @@ void mk_stream_leave(struct mk_stream *st);
 void mk_stream_unblock(struct mk_stream *st);
 void mk_stream_block(struct mk_stream *st);
 void mk_stream_writez(struct mk_stream *st, const char *xml_literal);
-/* It carries s from now on. */
-void mk_stream_bound(struct mk_stream *st, struct mk_session *s);
+/* What it carries is open: the clock for that stops, keep-alives begin if they
+ * are set. */
+void mk_stream_bound(struct mk_stream *st);
 /* Fires session_resumed if it is due. */
 void mk_stream_after_handler(struct mk_stream *st);
 void mk_stream_send_features(struct mk_stream *st);
