@@ -2,7 +2,8 @@
  * stream/stream.c - streams of clients: bytes in, elements handled, bytes out
  *
  * Runs on the stream's worker. Input is scanned where it lies (the worker's
- * read buffer); only an element that is not complete yet is copied aside. The
+ * read buffer); only an element that is not complete yet is copied aside. What
+ * came before login may hold a password, so it is wiped wherever it was. The
  * object is freed when its connection is done and no callback is inside it
  * (busy).
  */
@@ -229,6 +230,19 @@ static void preauth_leave(struct mk_stream *st)
 	mk_limit_waited(&st->peer);
 }
 
+static void partial_free(struct mk_stream *st)
+{
+	struct mk_buf *b = st->partial;
+
+	if (b == NULL)
+		return;
+	if (st->flags & MK_ST_SECRET)
+		explicit_bzero(b->p, b->cap);
+	mk_buf_free(b);
+	mk_free(b);
+	st->partial = NULL;
+}
+
 static void stream_free(struct mk_stream *st)
 {
 	if (st->busy != 0) {
@@ -239,10 +253,7 @@ static void stream_free(struct mk_stream *st)
 	mk_metric_bump(metric_open, -1);
 	mk_list_remove(&st->list);
 	closing_n--;
-	if (st->partial != NULL) {
-		mk_buf_free(st->partial);
-		mk_free(st->partial);
-	}
+	partial_free(st);
 	if (st->jid != NULL)
 		mk_jid_unref(&st->jid);
 	mk_c2s_unref(&st->c2s);
@@ -730,6 +741,20 @@ static void on_stanza(struct mk_stream *st, struct mk_session *ses, struct mk_st
 	}
 }
 
+/* Before login it may be one: nothing stays of it. */
+static void on_early_element(struct mk_stream *st, const char *p, size_t n)
+{
+	struct mk_arena *a = mk_arena_new();
+	struct mk_elem *e;
+
+	if (mk_parse_secret(MK_NS_CLIENT, st->seed, a, p, n, &e) < 0)
+		mk_stream_fail(st, "not-well-formed", NULL);
+	else
+		on_nonza(st, e);
+	mk_arena_wipe(a);
+	mk_arena_free(&a);
+}
+
 static void on_element(struct mk_stream *st, const char *p, size_t n)
 {
 	struct mk_stanza *s = NULL;
@@ -737,6 +762,10 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 
 	if (st->phase == MK_PHASE_HEADER) {            /* <x/> where <stream> is due */
 		mk_stream_fail(st, "invalid-namespace", NULL);
+		return;
+	}
+	if (st->jid == NULL) {
+		on_early_element(st, p, n);
 		return;
 	}
 	/* Most elements are stanzas of a bound stream: parse into their arena. */
@@ -882,24 +911,42 @@ static size_t handle(struct mk_stream *st, const char *p, size_t n, size_t pos, 
 	return st->phase == MK_PHASE_CLOSED ? 0 : n - start;
 }
 
+/* mk_buf_add, but what grows leaves no copy behind. */
+static void partial_add(struct mk_stream *st, const char *p, size_t n)
+{
+	struct mk_buf *b = st->partial, more = { NULL, 0, 0 };
+
+	if ((st->flags & MK_ST_SECRET) && b->n > 0 && b->cap - b->n <= n) {
+		mk_buf_need(&more, b->n + n);
+		mk_buf_add(&more, b->p, b->n);
+		explicit_bzero(b->p, b->cap);
+		mk_buf_free(b);
+		*b = more;
+	}
+	mk_buf_add(b, p, n);
+}
+
 static void keep_partial(struct mk_stream *st, const char *p, size_t n, size_t scanned)
 {
+	struct mk_buf *b = st->partial;
+
 	if (n == 0) {
-		if (st->partial != NULL) {
-			mk_buf_free(st->partial);
-			mk_free(st->partial);
-			st->partial = NULL;
-		}
+		partial_free(st);
+		/* Nothing is left of what came before login. */
+		if (st->jid != NULL)
+			st->flags &= (uint16_t)~MK_ST_SECRET;
 		return;
 	}
-	if (st->partial == NULL)
-		st->partial = mk_alloc(sizeof *st->partial);
-	if (st->partial->p != NULL && p >= st->partial->p && p <= st->partial->p + st->partial->n) {
-		memmove(st->partial->p, p, n);
-		st->partial->n = n;
+	if (b == NULL)
+		b = st->partial = mk_alloc(sizeof *b);
+	if (b->p != NULL && p >= b->p && p <= b->p + b->n) {
+		memmove(b->p, p, n);
+		if (st->flags & MK_ST_SECRET)
+			explicit_bzero(b->p + n, b->n - n);
+		b->n = n;
 	} else {
-		mk_buf_clear(st->partial);
-		mk_buf_add(st->partial, p, n);
+		mk_buf_clear(b);
+		mk_buf_add(b, p, n);
 	}
 	st->scanned = (uint32_t)scanned;
 }
@@ -907,14 +954,19 @@ static void keep_partial(struct mk_stream *st, const char *p, size_t n, size_t s
 static void on_data(struct mk_conn *c, const char *p, size_t n)
 {
 	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
+	struct mk_str came = { p, n };
+	bool secret = st->flags & MK_ST_SECRET;
 	size_t left, scanned = 0, pos = 0;
 
-	if (st->phase == MK_PHASE_CLOSED)
+	if (st->phase == MK_PHASE_CLOSED) {
+		if (secret)
+			explicit_bzero((char *)came.p, came.n);
 		return;
+	}
 	st->last_in = mk_self->now;
 	st->busy++;
 	if (st->partial != NULL) {
-		mk_buf_add(st->partial, p, n);
+		partial_add(st, p, n);
 		p = st->partial->p;
 		n = st->partial->n;
 		pos = st->scanned;
@@ -924,6 +976,8 @@ static void on_data(struct mk_conn *c, const char *p, size_t n)
 	else
 		left = handle(st, p, n, pos, &scanned);
 	keep_partial(st, p + (n - left), left, scanned);
+	if (secret)
+		explicit_bzero((char *)came.p, came.n);
 	mk_stream_leave(st);
 }
 
@@ -989,7 +1043,7 @@ struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *
 	mk_conn_init(&st->conn, fd, &conn_ops, (uint32_t)l->out_bytes);
 	if (r.byte_rate != 0)
 		mk_shaper_init(&st->conn.in, (uint32_t)r.byte_rate, (uint32_t)r.byte_burst);
-	st->flags |= MK_ST_PREAUTH;
+	st->flags |= MK_ST_PREAUTH | MK_ST_SECRET;
 	mk_list_push(&preauth, &st->list);
 	preauth_n++;
 	mk_wtimer_start(&st->timer, l->auth_timeout_ms, auth_timeout);
