@@ -58,6 +58,7 @@ struct options {
 	unsigned int window;
 	unsigned int bytes;
 	unsigned int logins;
+	unsigned int messages;
 	unsigned int sm_every;
 	int pin;                        /* -1: not pinned                    */
 	double rate;                    /* per second; 0: no limit           */

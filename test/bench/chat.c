@@ -256,7 +256,8 @@ static uint64_t chat_tick(struct bench *b)
 		case WARMUP:
 			m->phase = MEASURE;
 			m->begin = b->now;
-			m->phase_end = b->now + (uint64_t)(b->o.seconds * 1e9);
+			m->phase_end = b->o.messages ? NEVER :
+			               b->now + (uint64_t)(b->o.seconds * 1e9);
 			m->cpu_us = bench_server_cpu(b);
 			break;
 		case MEASURE:
@@ -266,6 +267,9 @@ static uint64_t chat_tick(struct bench *b)
 			b->is_done = true;
 		}
 	}
+	if (m->phase == MEASURE && b->o.messages &&
+	    (m->counted >= b->o.messages || b->n_live == 0))
+		measure_end(b, m);
 	if (m->phase == DRAIN && m->delivered >= m->sent)
 		b->is_done = true;
 	if (m->gap > 0 && m->phase != DRAIN)

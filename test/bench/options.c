@@ -58,6 +58,7 @@ static const struct {
 	{ "window", COUNT, AT(window), "W", "chat: messages that circulate per pair (1)" },
 	{ "bytes", COUNT, AT(bytes), "B", "chat: bytes of a body (100)" },
 	{ "bare", FLAG, AT(bare), NULL, "chat: send to bare JIDs" },
+	{ "messages", COUNT, AT(messages), "N", "chat: stop after N, not after --seconds" },
 	{ "seconds", REAL, AT(seconds), "T", "chat, login: length of the measurement (10)" },
 	{ "warmup", REAL, AT(warmup), "S", "chat, login: seconds before it (1)" },
 	{ "logins", COUNT, AT(logins), "N", "login: stop after N, not after --seconds" },
