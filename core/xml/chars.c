@@ -78,8 +78,30 @@ enum mk_utf8_result mk_utf8_next(struct mk_utf8 *u, uint8_t c)
 	return MK_UTF8_OK;
 }
 
+/* Whether all is of ASCII and at least a space, as nearly everything is. */
+static inline bool is_plain(const char *p, size_t n)
+{
+	const uint64_t high = 0x8080808080808080u, space = 0x2020202020202020u;
+	uint64_t v, bad = 0;
+
+	if (n < 8) {
+		for (size_t i = 0; i < n; i++)
+			bad |= (uint64_t)((int8_t)p[i] < ' ');
+		return bad == 0;
+	}
+	/* Without ASCII's high bits no byte borrows from the next; the last eight
+	 * bytes may be looked at twice. */
+	for (size_t i = 0; i < n; i += 8) {
+		memcpy(&v, p + (n - i < 8 ? n - 8 : i), 8);
+		bad |= (v | ~((v | high) - space)) & high;
+	}
+	return bad == 0;
+}
+
 size_t mk_xml_valid(const char *p, size_t n)
 {
+	if (is_plain(p, n))
+		return n;
 	const uint8_t *b = (const uint8_t *)p, *end = b + n, *q = b, *whole;
 	struct mk_utf8 u = { 0, 0, 0 };
 

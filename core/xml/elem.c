@@ -114,10 +114,15 @@ static const char *keep_name(struct mk_arena *a, const char *name)
 /* p as NUL-terminated Chars in a; what is none becomes U+FFFD. */
 static const char *keep_chars(struct mk_arena *a, const char *p, size_t n, uint32_t *n_out)
 {
-	size_t bad = 0, k = 0, ok;
+	size_t bad = 0, k = 0, ok = mk_xml_valid(p, n);
 	char *out;
 
-	for (size_t i = mk_xml_valid(p, n); i < n; i += 1 + mk_xml_valid(p + i + 1, n - i - 1))
+	if (ok == n) {
+		mk_assert(n < UINT32_MAX);
+		*n_out = (uint32_t)n;
+		return mk_arena_strndup(a, p, n);
+	}
+	for (size_t i = ok; i < n; i += 1 + mk_xml_valid(p + i + 1, n - i - 1))
 		bad++;
 	/* Each wrong byte takes three. */
 	mk_assert(n + 2 * bad < UINT32_MAX);

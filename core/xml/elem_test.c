@@ -149,25 +149,41 @@ static void test_what_is_no_char_becomes_a_replacement(void **state)
 static void test_every_byte_is_escaped_where_it_must_be(void **state)
 {
 	(void)state;
-	/* At each place of a vector and behind it. */
-	for (size_t at = 0; at < 40; at++) {
-		for (int c = 1; c < 128; c++) {
-			char in[64];
-			struct mk_elem *e = mk_elem_new(a, "e", "n"), *again;
+	/* At each place of a vector and behind it, of texts of any length. */
+	for (size_t n = 1; n <= 40; n++)
+		for (size_t at = n > 17 ? n - 17 : 0; at < n; at++) {
+			for (int c = 1; c < 128; c++) {
+				char in[64];
+				struct mk_elem *e = mk_elem_new(a, "e", "n"), *again;
 
-			if (c < ' ' && c != '\t' && c != '\n' && c != '\r')
-				continue;
-			memset(in, 'x', sizeof in);
-			in[at] = (char)c;
-			in[40] = '\0';
-			mk_elem_set(e, "v", in);
-			mk_elem_text_add(e, mk_strz(in));
-			assert_int_equal(mk_elem_read(a, mk_elem_write(a, e), &again), 0);
-			assert_string_equal(mk_elem_attr(again, "v"), in);
-			assert_true(mk_str_eqz(mk_elem_text(again), in));
+				if (c < ' ' && c != '\t' && c != '\n' && c != '\r')
+					continue;
+				memset(in, 'x', sizeof in);
+				in[at] = (char)c;
+				in[n] = '\0';
+				mk_elem_set(e, "v", in);
+				mk_elem_text_add(e, mk_strz(in));
+				assert_int_equal(mk_elem_read(a, mk_elem_write(a, e), &again), 0);
+				assert_string_equal(mk_elem_attr(again, "v"), in);
+				assert_true(mk_str_eqz(mk_elem_text(again), in));
+			}
+			mk_arena_reset(a);
 		}
-		mk_arena_reset(a);
-	}
+}
+
+static void test_the_first_byte_that_is_no_char_is_found_at_any_place(void **state)
+{
+	(void)state;
+	for (size_t n = 1; n <= 40; n++)
+		for (size_t at = 0; at < n; at++)
+			for (int c = 0; c < 256; c++) {
+				bool is_char = c >= ' ' ? c < 0x80 : c == '\t' || c == '\n' || c == '\r';
+				char in[40];
+
+				memset(in, 'x', sizeof in);
+				in[at] = (char)c;
+				assert_int_equal(mk_xml_valid(in, n), is_char ? n : at);
+			}
 }
 
 static void test_names_are_ncnames(void **state)
@@ -227,6 +243,7 @@ int main(void)
 		TEST(test_text_is_all_direct_text),
 		TEST(test_what_is_no_char_becomes_a_replacement),
 		TEST(test_every_byte_is_escaped_where_it_must_be),
+		TEST(test_the_first_byte_that_is_no_char_is_found_at_any_place),
 		TEST(test_names_are_ncnames),
 		TEST(test_a_copied_top_leaves_the_original_alone),
 		TEST(test_known_names_are_found_and_others_not),

@@ -29,6 +29,21 @@ static const char *escape_of(uint8_t c, size_t *n)
 #undef ESCAPE
 }
 
+#ifdef __SSE2__
+static inline bool is_clean(__m128i v, unsigned class)
+{
+	const __m128i amp = _mm_set1_epi8('&'), lt = _mm_set1_epi8('<'), gt = _mm_set1_epi8('>'),
+		apos = _mm_set1_epi8(class == MK_XC_ATTR_ESC ? '\'' : '&'),
+		ctrl = _mm_set1_epi8(0x1f);
+	__m128i hit = _mm_or_si128(
+		_mm_or_si128(_mm_cmpeq_epi8(v, amp), _mm_cmpeq_epi8(v, lt)),
+		_mm_or_si128(_mm_cmpeq_epi8(v, gt), _mm_cmpeq_epi8(v, apos)));
+
+	hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(v, ctrl), v));
+	return _mm_movemask_epi8(hit) == 0;
+}
+#endif
+
 /* Copies up to the first byte of class; how many. Room for n + 16 bytes at
  * out is there. */
 static inline size_t copy_clean(char *out, const char *p, size_t n, unsigned class)
@@ -36,18 +51,21 @@ static inline size_t copy_clean(char *out, const char *p, size_t n, unsigned cla
 	size_t i = 0;
 
 #ifdef __SSE2__
-	const __m128i amp = _mm_set1_epi8('&'), lt = _mm_set1_epi8('<'), gt = _mm_set1_epi8('>'),
-		apos = _mm_set1_epi8(class == MK_XC_ATTR_ESC ? '\'' : '&'),
-		ctrl = _mm_set1_epi8(0x1f);
 	for (; n - i >= 16; i += 16) {
 		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
-		__m128i hit = _mm_or_si128(
-			_mm_or_si128(_mm_cmpeq_epi8(v, amp), _mm_cmpeq_epi8(v, lt)),
-			_mm_or_si128(_mm_cmpeq_epi8(v, gt), _mm_cmpeq_epi8(v, apos)));
-		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(v, ctrl), v));
-		if (_mm_movemask_epi8(hit) != 0)
+		if (!is_clean(v, class))
 			break;
 		_mm_storeu_si128((__m128i *)(void *)(out + i), v);
+	}
+	/* Most values are short: 8 to 15 bytes as two halves that overlap. */
+	if (n - i >= 8 && n - i < 16) {
+		__m128i a = _mm_loadl_epi64((const __m128i *)(const void *)(p + i));
+		__m128i z = _mm_loadl_epi64((const __m128i *)(const void *)(p + n - 8));
+		if (is_clean(_mm_unpacklo_epi64(a, z), class)) {
+			_mm_storel_epi64((__m128i *)(void *)(out + i), a);
+			_mm_storel_epi64((__m128i *)(void *)(out + n - 8), z);
+			return n;
+		}
 	}
 #endif
 	for (; i < n && !mk_xml_is((uint8_t)p[i], class); i++)
