@@ -11,6 +11,8 @@ static struct fake_user users[] = {
 	{ 0 }
 };
 
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	struct mk_sasl x;

@@ -15,6 +15,8 @@ static struct fake_user users[] = {
 	{ 0 }
 };
 
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	const uint8_t *nul;
