@@ -37,6 +37,7 @@
 #define BACKOFF_MAX    10000000
 #define SPARE_AT(bytes)  ((bytes) / 4) /* used so far: ask for the next     */
 #define SPARSE(bytes)    ((bytes) / 4) /* live: worth moving                */
+#define CROWDED(bytes)   ((bytes) / 4 * 3)     /* and when there is no room */
 
 struct wait {
 	struct mk_list node;
@@ -651,7 +652,8 @@ static bool make_spare(void)
 static struct mk_segment *sparsest(const struct log *l)
 {
 	struct mk_segment *best = NULL;
-	uint64_t best_bytes = SPARSE(j.segments.segment_bytes);
+	uint64_t best_bytes = mk_segments_has_room(&j.segments) ?
+		SPARSE(j.segments.segment_bytes) : CROWDED(j.segments.segment_bytes);
 
 	MK_SEGMENTS_EACH(g, &j.segments) {
 		uint64_t bytes;
@@ -669,7 +671,8 @@ static struct mk_segment *sparsest(const struct log *l)
 	return best;
 }
 
-/* Above half of what is allowed, few stanzas must not hold a whole file. */
+/* Above half of what is allowed, few stanzas must not hold a whole file; at the
+ * end of it, what is live must fill most of it. */
 static void choose_victims(void)
 {
 	if (atomic_load(&j.segments.bytes) <= j.segments.max_bytes / 2 || j.live != NULL)
