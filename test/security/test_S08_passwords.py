@@ -3,7 +3,6 @@ CVE-2021-32921; Prosody #1542. (Downgrades: wire/test_sasl.py.)
 """
 
 import os
-import statistics
 import time
 
 import pytest
@@ -49,9 +48,10 @@ def test_failures_take_the_same_work(account, connect):
     that is expensive."""
     a = account()
     wrong, missing = (a.user, "wrong"), ("nobody-here", "wrong")
-    times, _ = attempts(connect, a, "PLAIN", [wrong, missing], 15)
-    x, y = statistics.median(times[wrong]), statistics.median(times[missing])
-    assert 0.4 < x / y < 2.5, (x, y)
+    times, _ = attempts(connect, a, "PLAIN", [wrong, missing], 25)
+    # The shortest: what else the machine does only makes some longer.
+    x, y = min(times[wrong]), min(times[missing])
+    assert 0.5 < x / y < 2, (x, y)
 
 
 def test_hashes_do_not_block_others(account, connect):
