@@ -558,6 +558,9 @@ static void test_without_descriptors(void **state)
 	assert_int_equal(pipe(from), 0);
 	child = fork();
 	if (child == 0) {
+		/* Else it would wait for ever for a parent that failed. */
+		close(to[1]);
+		close(from[0]);
 		descriptors_child(from[1], to[0]);
 		_exit(0);
 	}
