@@ -104,7 +104,9 @@ static bool park(struct mk_event *e, mk_any_fn *fn)
 		p->parked = true;
 		p->dispatch = mk_dispatch_ref(e->dispatch);
 		if (is_stanza(p)) {
-			p->entity = p->ev.entity != NULL ? p->ev.entity : mk_entity_get(p->ev.to);
+			/* The host's own have no entity: they are at the sender's home. */
+			p->entity = p->ev.entity != NULL ? p->ev.entity
+			          : p->ev.to->local_n != 0 ? mk_entity_get(p->ev.to) : NULL;
 			if (p->from == NULL && p->ev.from != NULL)
 				p->from = mk_jid_ref(p->ev.from);
 			if (p->to == NULL && p->ev.to != NULL)
@@ -117,7 +119,8 @@ static bool park(struct mk_event *e, mk_any_fn *fn)
 			p->entity = p->ses.entity;
 			mk_session_ref(p->ses.session);
 		}
-		mk_entity_hold(p->entity);
+		if (p->entity != NULL)
+			mk_entity_hold(p->entity);
 	}
 	p->inst = inst;
 	p->job_fn = fn;

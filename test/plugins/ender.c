@@ -81,6 +81,13 @@ static enum mk_verdict look(struct mk_inst *i, struct mk_ev_stanza *ev)
 	return MK_NEXT;
 }
 
+/* Only to have it wait for a job. */
+static enum mk_verdict on_failed(struct mk_inst *i, struct mk_ev_stanza *ev, struct mk_store *st)
+{
+	(void)i, (void)ev, (void)st;
+	return MK_NEXT;
+}
+
 static void wait_for_gate(struct mk_inst *i)
 {
 	const struct timespec t = { 0, 2000000 };
@@ -156,6 +163,7 @@ static int start(struct mk_inst *i)
 	    (r = mk_on_stanza_deliver(i, MK_PRIO_GUARD + 1, MK_M_ALL, look)) < 0 ||
 	    (r = mk_on_stanza_out(i, MK_PRIO_GUARD, MK_M_ALL, on_out)) < 0 ||
 	    (r = mk_on_stanza_out(i, MK_PRIO_LAST, MK_M_ALL, look)) < 0 ||
+	    (r = mk_on_stanza_failed_stored(i, MK_PRIO_LAST, MK_M_ALL, on_failed)) < 0 ||
 	    (r = mk_on_session_open_stored(i, MK_PRIO_LAST, on_open)) < 0)
 		return r;
 	return mk_iq_handle(i, &late);

@@ -97,6 +97,15 @@ def test_all_sessions_end_in_what_was_posted(s, connect):
     still_works(s, connect)
 
 
+def test_what_nobody_took_waits_for_a_job(s, connect):
+    """To an account, and to the host, whose home may be elsewhere."""
+    for _ in range(4):
+        c = connect(s.account(), server=s, presence="")
+        for to in (s.domain + "/x", s.account().jid + "/x", c.bare + "/x"):
+            error = c.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to=to)
+            assert child(child(error, "error"), "service-unavailable") is not None
+
+
 # ---- while it opens ------------------------------------------------------------------
 
 
