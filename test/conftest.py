@@ -29,6 +29,7 @@ def _server():
 
 @pytest.fixture
 def server(_server):
+    _server.accounts.clear()
     yield _server
     assert _server.alive(), "the server ended:\n" + _server.log()[-4000:]
 

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from mk import NS, child, name, text, to_str
+from mk import NS, child, name, settled, text, to_str
 
 
 def befriend(a, b):
@@ -15,7 +15,7 @@ def befriend(a, b):
         x.available()
     subscribe(a, b)
     subscribe(b, a)
-    settle(a, b)
+    settled(a, b)
 
 
 def subscribe(a, b):
@@ -24,14 +24,6 @@ def subscribe(a, b):
     b.until(lambda e: e.get("type") == "subscribe" and e.get("from") == a.bare)
     b.send("<presence type='subscribed' to='%s'/>" % a.bare)
     a.until(lambda e: name(e) == "presence" and e.get("from") == b.jid)
-
-
-def settle(*clients):
-    got = [[] for _ in clients]
-    for _ in range(3):
-        for k, c in enumerate(clients):
-            got[k] += c.barrier()
-    return got
 
 
 def presences(got):
@@ -70,7 +62,7 @@ def test_initial_presence(friends, connect, account):
     quiet, stranger = connect(b, "quiet"), connect(account())
     for c in (y, z, stranger):
         c.available()
-    settle(x, y, z)
+    settled(x, y, z)
     x.send("<presence id='p1' xml:lang='it'><show>away</show><status>ciao</status>"
            "<priority>5</priority><c xmlns='mk:ext'/></presence>")
     own = x.expect("presence", from_=x.jid, id="p1")
@@ -81,7 +73,7 @@ def test_initial_presence(friends, connect, account):
         assert text(p, "show") == "away" and text(p, "status") == "ciao"
         assert text(p, "priority") == "5" and child(p, "c", "mk:ext") is not None
         assert p.get("{%s}lang" % NS.XML) == "it"
-    got = settle(x, y, z, quiet, stranger)
+    got = settled(x, y, z, quiet, stranger)
     assert sorted(presences(got[0])) == sorted([(y.jid, None), (z.jid, None)])
     assert [presences(g) for g in got[1:]] == [[], [], [], []]
 
@@ -91,10 +83,10 @@ def test_a_second_resource_learns_of_the_first(account, connect):
     x, y = connect(a, "one"), connect(a, "two")
     x.available("<show>dnd</show>")
     y.send("<presence/>")
-    got = settle(y)[0]
+    got = settled(y)[0]
     assert sorted(presences(got)) == [(x.jid, None), (y.jid, None)]
     assert [text(p, "show") for p in got if p.get("from") == x.jid] == ["dnd"]
-    assert presences(settle(x)[0]) == [(y.jid, None)]
+    assert presences(settled(x)[0]) == [(y.jid, None)]
 
 
 def test_contacts_with_other_states_are_not_told(account, connect):
@@ -104,11 +96,11 @@ def test_contacts_with_other_states_are_not_told(account, connect):
         x.roster()
         x.available()
     subscribe(a, b)            # a sees b; b doesn't see a
-    settle(a, b)
+    settled(a, b)
     a.send("<presence><show>chat</show></presence>")
-    assert presences(settle(a, b)[1]) == []
+    assert presences(settled(a, b)[1]) == []
     b.send("<presence><show>chat</show></presence>")
-    assert presences(settle(b, a)[1]) == [(b.jid, None)]
+    assert presences(settled(b, a)[1]) == [(b.jid, None)]
 
 
 def test_initial_presence_without_asking_for_the_roster(friends, connect):
@@ -117,8 +109,8 @@ def test_initial_presence_without_asking_for_the_roster(friends, connect):
     x, y = connect(a), connect(b)
     x.available()
     y.available()
-    assert (y.jid, None) in presences(settle(x)[0])
-    assert (x.jid, None) in presences(settle(y)[0])
+    assert (y.jid, None) in presences(settled(x)[0])
+    assert (x.jid, None) in presences(settled(y)[0])
 
 
 # ---- 4.3: probes ------------------------------------------------------------------------
@@ -131,10 +123,10 @@ def test_a_probe_is_answered_from_each_available_resource(friends, connect):
     y.available("<show>xa</show>")
     y.send("<presence><show>dnd</show><x xmlns='mk:ext'>&lt;&amp;'</x></presence>")
     z.available("<priority>-1</priority>")
-    settle(y, z)
+    settled(y, z)
     x, idle = connect(a, "asks"), connect(a, "idle")
     x.available()
-    got = [p for p in settle(x)[0] if name(p) == "presence"]
+    got = [p for p in settled(x)[0] if name(p) == "presence"]
     assert sorted(presences(got)) == sorted([(y.jid, None), (z.jid, None)])
     p = [p for p in got if p.get("from") == y.jid][0]
     assert p.get("to") == x.jid
@@ -147,12 +139,12 @@ def test_a_probe_of_somebody_who_is_not_there(friends, connect):
     a, b = friends
     x = connect(a)
     x.available()
-    assert presences(settle(x)[0]) == [(b.jid, "unavailable")]
+    assert presences(settled(x)[0]) == [(b.jid, "unavailable")]
     # Neither is one who is connected and not available.
     quiet = connect(b)
     late = connect(a)
     late.available()
-    assert sorted(presences(settle(late)[0])) == sorted([(x.jid, None), (b.jid, "unavailable")])
+    assert sorted(presences(settled(late)[0])) == sorted([(x.jid, None), (b.jid, "unavailable")])
     quiet.expect_nothing()
 
 
@@ -160,9 +152,9 @@ def test_updates_do_not_probe_again(friends, connect):
     a, b = friends
     x = connect(a)
     x.available()
-    settle(x)
+    settled(x)
     x.send("<presence><show>away</show></presence>")
-    assert presences(settle(x)[0]) == [(x.jid, None)]
+    assert presences(settled(x)[0]) == [(x.jid, None)]
 
 
 def test_a_clients_own_probe_goes_nowhere(friends, connect):
@@ -172,7 +164,7 @@ def test_a_clients_own_probe_goes_nowhere(friends, connect):
     y.available()
     for to in ("", " to='%s'" % y.bare, " to='%s'" % y.jid, " to='nobody@meerkat.test'"):
         x.send("<presence type='probe'%s/>" % to)
-    got = settle(x, y)
+    got = settled(x, y)
     assert presences(got[0]) == []
     assert ("probe" not in [t for _, t in presences(got[1])])
 
@@ -193,7 +185,7 @@ def test_a_probe_without_a_subscription_ends_it(make_server, connect):
     x.available()
     p = x.until(lambda e: name(e) == "presence")
     assert (p.get("from"), p.get("to"), p.get("type")) == (b.jid, a.jid, "unsubscribed")
-    settle(x)
+    settled(x)
     assert x.roster()[b.jid].get("subscription") == "from"
 
 
@@ -205,7 +197,7 @@ def test_updates_go_to_those_who_are_subscribed_now(friends, connect):
     x, other, y = connect(a, "one"), connect(a, "two"), connect(b)
     for c in (x, other, y):
         c.available()
-    settle(x, other, y)
+    settled(x, other, y)
     x.send("<presence><show>away</show></presence>")
     for c in (x, other, y):
         p = c.expect("presence", from_=x.jid)
@@ -214,19 +206,19 @@ def test_updates_go_to_those_who_are_subscribed_now(friends, connect):
     # Cancelled: no more (3.2).
     x.roster()
     x.send("<presence type='unsubscribed' to='%s'/>" % y.bare)
-    settle(x, y)
+    settled(x, y)
     x.send("<presence><show>xa</show></presence>")
-    assert presences(settle(x, y)[1]) == []
+    assert presences(settled(x, y)[1]) == []
 
 
 def test_order_of_updates(friends, connect):
     a, b = friends
     x, y = connect(a), connect(b)
     y.available()
-    settle(y)
+    settled(y)
     x.send("<presence id='0'/>" + "".join("<presence id='%d'/>" % k for k in range(1, 100)) +
            "<presence type='unavailable' id='100'/>")
-    got = settle(x, y)[1]
+    got = settled(x, y)[1]
     assert [p.get("id") for p in got if p.get("from") == x.jid] == [str(k) for k in range(101)]
 
 
@@ -238,19 +230,19 @@ def test_unavailable(friends, connect):
     x, other, y = connect(a, "one"), connect(a, "two"), connect(b)
     for c in (x, other, y):
         c.available()
-    settle(x, other, y)
+    settled(x, other, y)
     x.send("<presence type='unavailable' id='u'><status>bye</status></presence>")
     for c in (x, other, y):
         p = c.expect("presence", from_=x.jid, type="unavailable", id="u")
         assert text(p, "status") == "bye"
     y.send("<presence><show>dnd</show></presence>")
-    got = settle(y, x, other)
+    got = settled(y, x, other)
     assert presences(got[1]) == [] and presences(got[2]) == [(y.jid, None)]
     # Twice is once; and the end of the stream is no news any more.
     x.send("<presence type='unavailable'/>")
     x.close()
-    assert [presences(g) for g in settle(other, y)] == [[], []] or \
-        presences(settle(y)[0]) == []
+    assert [presences(g) for g in settled(other, y)] == [[], []] or \
+        presences(settled(y)[0]) == []
 
 
 @pytest.mark.parametrize("how", ["close", "kill", "reset", "conflict", "kick"])
@@ -261,9 +253,9 @@ def test_the_server_says_it_for_who_is_lost(make_server, connect, how):
     x, other, y = (connect(a, "one", server=s), connect(a, "two", server=s), connect(b, server=s))
     befriend(x, y)
     other.available()
-    settle(x, y, other)
+    settled(x, y, other)
     x.send("<presence/>")
-    settle(x, y, other)
+    settled(x, y, other)
     if how == "conflict":
         connect(a, "one", server=s)
     elif how == "kick":
@@ -280,7 +272,7 @@ def test_who_never_was_available_leaves_silently(friends, connect):
     a, b = friends
     x, y = connect(a), connect(b)
     y.available()
-    settle(y)
+    settled(y)
     x.send("<presence type='unavailable'/>")
     x.close()
     y.expect_nothing()
@@ -292,12 +284,12 @@ def test_available_again(friends, connect):
     x, y = connect(a), connect(b)
     y.available()
     x.available()
-    settle(x, y)
+    settled(x, y)
     x.unavailable()
-    settle(x, y)
+    settled(x, y)
     x.available()
-    assert presences(settle(x)[0]) == [(y.jid, None)]
-    assert presences(settle(y)[0]) == [(x.jid, None)]
+    assert presences(settled(x)[0]) == [(y.jid, None)]
+    assert presences(settled(y)[0]) == [(x.jid, None)]
 
 
 # ---- 4.6: directed presence ------------------------------------------------------------------
@@ -321,18 +313,18 @@ def test_the_end_is_told_to_those_who_were_told(account, connect, initial, how, 
     if initial:
         a.available()
     a.send("<presence to='%s'/>" % (b.jid if full else b.bare))
-    assert presences(settle(a, b, c)[1]) == [(a.jid, None)]
+    assert presences(settled(a, b, c)[1]) == [(a.jid, None)]
     # Updates are not for them.
     if initial:
         a.send("<presence><show>away</show></presence>")
-        assert presences(settle(a, b)[1]) == []
+        assert presences(settled(a, b)[1]) == []
     if how == "unavailable":
         a.send("<presence type='unavailable'><status>x</status></presence>")
     else:
         getattr(a, how)()
     p = b.expect("presence", from_=a.jid, type="unavailable")
     assert text(p, "status") == ("x" if how == "unavailable" else None)
-    assert presences(settle(b, c)[0]) == []
+    assert presences(settled(b, c)[0]) == []
 
 
 def test_once_unavailable_was_directed_the_end_is_not_told(account, connect):
@@ -340,9 +332,9 @@ def test_once_unavailable_was_directed_the_end_is_not_told(account, connect):
     b.available()
     a.available()
     a.send("<presence to='%s'/><presence to='%s' type='unavailable'/>" % (b.bare, b.bare))
-    assert presences(settle(a, b)[1]) == [(a.jid, None), (a.jid, "unavailable")]
+    assert presences(settled(a, b)[1]) == [(a.jid, None), (a.jid, "unavailable")]
     a.close()
-    assert presences(settle(b)[0]) == []
+    assert presences(settled(b)[0]) == []
 
 
 def test_a_contact_is_told_once(friends, connect):
@@ -351,11 +343,11 @@ def test_a_contact_is_told_once(friends, connect):
     x, y = connect(a), connect(b)
     x.available()
     y.available()
-    settle(x, y)
+    settled(x, y)
     x.send("<presence to='%s'/>" % y.bare)
-    settle(x, y)
+    settled(x, y)
     x.send("<presence type='unavailable'/>")
-    assert presences(settle(x, y)[1]) == [(x.jid, "unavailable")]
+    assert presences(settled(x, y)[1]) == [(x.jid, "unavailable")]
 
 
 def test_who_got_directed_presence_may_probe(account, connect):
@@ -366,14 +358,14 @@ def test_who_got_directed_presence_may_probe(account, connect):
         x.roster()
         x.available()
     subscribe(b, a)
-    settle(a, b)
+    settled(a, b)
     a.unavailable()
-    settle(a, b)
+    settled(a, b)
     a.send("<presence to='%s'/>" % b.bare)
-    settle(a, b)
+    settled(a, b)
     b.unavailable()
     b.available()
-    assert (a.bare, "unavailable") in presences(settle(b)[0])
+    assert (a.bare, "unavailable") in presences(settled(b)[0])
 
 
 def test_directed_presence_has_a_limit(make_server, connect):
@@ -396,7 +388,7 @@ def test_directed_to_oneself(account, connect):
     x, y = connect(a, "one"), connect(a, "two")
     x.available()
     y.available()
-    settle(x, y)
+    settled(x, y)
     x.send("<presence to='%s' id='s'/>" % x.bare)
     for c in (x, y):
         c.expect("presence", id="s", from_=x.jid)
@@ -410,29 +402,29 @@ def test_presence_errors_end_the_broadcasts(friends, connect):
     x, y = connect(a), connect(b)
     x.available()
     y.available()
-    settle(x, y)
+    settled(x, y)
     error = ("<presence type='error' to='%s'><error type='cancel'><gone xmlns='%s'/></error>"
              "</presence>" % (x.jid, NS.STANZAS))
     y.send(error)
-    assert presences(settle(y, x)[1]) == [(y.jid, "error")]
+    assert presences(settled(y, x)[1]) == [(y.jid, "error")]
     x.send("<presence><show>away</show></presence>")
-    assert presences(settle(x, y)[1]) == []
+    assert presences(settled(x, y)[1]) == []
     # The first one is enough.
     y.send(error)
-    assert presences(settle(y, x)[1]) == []
+    assert presences(settled(y, x)[1]) == []
     # The client's own wish counts.
     x.send("<presence to='%s'/>" % y.bare)
-    settle(x, y)
+    settled(x, y)
     x.send("<presence><show>dnd</show></presence>")
-    assert presences(settle(x, y)[1]) == [(x.jid, None)]
+    assert presences(settled(x, y)[1]) == [(x.jid, None)]
     # And a new session is a new session.
     y.send(error)
-    settle(y, x)
+    settled(y, x)
     x.close()
-    assert presences(settle(y)[0]) == []
+    assert presences(settled(y)[0]) == []
     late = connect(a)
     late.available()
-    assert presences(settle(late, y)[1]) == [(late.jid, None)]
+    assert presences(settled(late, y)[1]) == [(late.jid, None)]
 
 
 def test_contacts_whose_server_cannot_be_reached(make_server, connect):
@@ -452,10 +444,10 @@ def test_contacts_whose_server_cannot_be_reached(make_server, connect):
     s.start()
     x = connect(a, server=s)
     x.send("<presence/>")
-    assert sorted(presences(settle(x)[0]), key=str) == sorted(
+    assert sorted(presences(settled(x)[0]), key=str) == sorted(
         [(x.jid, None), ("romeo@unreachable.example", "error")], key=str)
     x.send("<presence><show>away</show></presence>")
-    assert presences(settle(x)[0]) == [(x.jid, None)]
+    assert presences(settled(x)[0]) == [(x.jid, None)]
 
 
 # ---- 4.7: syntax ----------------------------------------------------------------------------------
@@ -481,9 +473,9 @@ def test_types_that_do_not_exist(friends, connect, type_):
     a, b = friends
     x, y = connect(a), connect(b)
     y.available()
-    settle(y)
+    settled(y)
     x.send("<presence type='%s' id='t'/>" % type_)
-    got = settle(x, y)
+    got = settled(x, y)
     assert all(t == "error" for f, t in presences(got[0]) if f != b.jid), got[0]
     y.expect_nothing()
 
@@ -530,7 +522,7 @@ def test_storage_that_fails(make_server, connect):
     db.execute("alter table away rename to roster")
     db.close()
     x.available()
-    assert presences(settle(x)[0]) == [(b.jid, "unavailable")]
+    assert presences(settled(x)[0]) == [(b.jid, "unavailable")]
     assert {j: i.get("subscription") for j, i in x.roster().items()} == {b.jid: "both"}
     assert not [e for e in x.barrier() if e.get("type") == "unsubscribed"]
 
@@ -544,7 +536,7 @@ def test_reloading_the_roster_keeps_presence_going(make_server, connect):
     p = s.ctl("plugin", "reload", "roster", check=False)
     if p.returncode != 0:
         pytest.skip("plugins that others need can't be reloaded: " + p.stderr)
-    settle(x, y)
+    settled(x, y)
     x.kill()
     assert y.until(lambda e: e.get("type") == "unavailable").get("from") == x.jid
 

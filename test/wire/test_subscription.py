@@ -5,15 +5,7 @@ import time
 
 import pytest
 
-from mk import NS, child, name, text, to_str
-
-
-def settle(*clients):
-    got = [[] for _ in clients]
-    for _ in range(3):
-        for k, c in enumerate(clients):
-            got[k] += c.barrier()
-    return got
+from mk import NS, child, name, settled, text, to_str
 
 
 def kinds(got):
@@ -72,11 +64,11 @@ def test_a_subscription_from_beginning_to_end(account, ready, connect):
     juliet = account()
     romeo, r2 = ready(), None
     r2 = ready(romeo.account)
-    settle(romeo)
+    settled(romeo)
     balcony, chamber = ready(juliet), ready(juliet)
-    settle(balcony)
+    settled(balcony)
     send(romeo, "subscribe", balcony.jid, "<status>Hi</status><nick xmlns='mk:nick'>R</nick>", "xk3h1v69")
-    got = settle(romeo, r2, balcony, chamber)
+    got = settled(romeo, r2, balcony, chamber)
     for g in got[:2]:
         assert kinds(g) == [(juliet.jid, "none", "subscribe")]
     for g in got[2:]:
@@ -85,7 +77,7 @@ def test_a_subscription_from_beginning_to_end(account, ready, connect):
         assert p.get("type") == "subscribe" and p.get("id") == "xk3h1v69"
         assert text(p, "status") == "Hi" and text(p, "nick", "mk:nick") == "R"
     send(balcony, "subscribed", romeo.jid, id_="h4v1c4kj")
-    got = settle(balcony, chamber, romeo, r2)
+    got = settled(balcony, chamber, romeo, r2)
     for g in got[:2]:
         assert kinds(g) == [(romeo.bare, "from", None)]
     for g in got[2:]:
@@ -99,7 +91,7 @@ def test_a_request_to_nobody(ready):
     """3.1.3: there is no such user."""
     c = ready()
     send(c, "subscribe", "nobody-at-all@meerkat.test")
-    assert kinds(c.settle("nobody-at-all@meerkat.test") + settle(c)[0]) in (
+    assert kinds(c.settle("nobody-at-all@meerkat.test") + settled(c)[0]) in (
         [("nobody-at-all@meerkat.test", "none", "subscribe"),
          ("nobody-at-all@meerkat.test", "unsubscribed"),
          ("nobody-at-all@meerkat.test", "none", None)],)
@@ -112,7 +104,7 @@ def test_a_request_to_another_domain_of_ours(account, ready, server):
         b.until(lambda e: e.get("type") == "subscribe")
         send(b, "subscribed", a.bare)
         a.until(lambda e: name(e) == "presence" and e.get("from") == b.jid)
-        settle(a, b)
+        settled(a, b)
         assert a.roster()[b.bare].get("subscription") == "to"
 
 
@@ -122,7 +114,7 @@ def test_a_request_waits_until_it_is_answered(account, ready, connect):
     a = ready()
     send(a, "subscribe", b.jid, "<status>first</status><x xmlns='mk:x'>&lt;y/&gt;</x>", "one")
     send(a, "subscribe", b.jid, "<status>second</status>", "two")
-    settle(a)
+    settled(a)
     for _ in range(3):
         c = connect(b)
         c.barrier()
@@ -138,7 +130,7 @@ def test_a_request_waits_until_it_is_answered(account, ready, connect):
     two.send("<presence><priority>-1</priority></presence>")
     assert [e for e in two.barrier() if e.get("type") == "subscribe"]
     send(two, "unsubscribed", a.bare)
-    assert (b.jid, "unsubscribed") in kinds(settle(two, a, one)[1])
+    assert (b.jid, "unsubscribed") in kinds(settled(two, a, one)[1])
     three = connect(b)
     three.send("<presence/>")
     assert not [e for e in three.barrier() if e.get("type") == "subscribe"]
@@ -174,9 +166,9 @@ def test_who_is_subscribed_is_told_so(make_server, connect):
     b.until(lambda e: e.get("type") == "subscribe")
     send(b, "subscribed", a.bare)
     a.until(lambda e: e.get("from") == b.jid)
-    settle(a, b)
+    settled(a, b)
     send(a, "subscribe", b.bare)
-    got = settle(a, b)
+    got = settled(a, b)
     assert kinds(got[1]) == []
     assert kinds(got[0]) == []         # `To`: delivering it is forbidden (A.3.3)
 
@@ -215,15 +207,15 @@ def test_only_so_many_requests_wait(make_server, connect):
     for _ in range(5):
         a = connect(s.account(), server=s)
         send(a, "subscribe", b.bare)
-        assert [n for n in kinds(settle(a)[0]) if len(n) == 2] == []   # silence
+        assert [n for n in kinds(settled(a)[0]) if len(n) == 2] == []   # silence
         a.close()
-    waits = [k for k in kinds(settle(b)[0])]
+    waits = [k for k in kinds(settled(b)[0])]
     assert len(waits) == 3
     assert 'meerkat_presence_requests_refused_total{type="people"} 2' in s.ctl("metrics").stdout
     send(b, "unsubscribed", waits[0][0])
     a = connect(s.account(), server=s)
     send(a, "subscribe", b.bare)
-    assert kinds(settle(a, b)[1]) == [(a.bare, "subscribe")]
+    assert kinds(settled(a, b)[1]) == [(a.bare, "subscribe")]
     # They don't take the place of contacts, nor the other way round.
     r = b.iq("set", "<query xmlns='jabber:iq:roster'><item jid='x@y.test'/></query>")
     assert r.get("type") == "result"
@@ -240,7 +232,7 @@ def both(ready):
         send(x, "subscribe", y.bare)
         y.until(lambda e: e.get("type") == "subscribe")
         send(y, "subscribed", x.bare)
-        settle(a, a2, b, b2)
+        settled(a, a2, b, b2)
     return a, a2, b, b2
 
 
@@ -249,9 +241,9 @@ def test_denying(account, ready):
     a, b = ready(), ready()
     send(a, "subscribe", b.bare)
     b.until(lambda e: e.get("type") == "subscribe")
-    settle(a)
+    settled(a)
     send(b, "unsubscribed", a.bare)
-    got = settle(b, a)
+    got = settled(b, a)
     assert kinds(got[0]) == []
     assert kinds(got[1]) == [(b.bare, "unsubscribed"), (b.bare, "none", None)]
     assert b.roster() == {}
@@ -261,7 +253,7 @@ def test_cancelling(both):
     """3.2.1, 3.2.3: unavailable first, from each resource, then the cancellation."""
     a, a2, b, b2 = both
     send(b, "unsubscribed", a.bare)
-    got = settle(b, b2, a, a2)
+    got = settled(b, b2, a, a2)
     for g in got[:2]:
         assert kinds(g) == [(a.bare, "to", None)]
     for g in got[2:]:
@@ -274,7 +266,7 @@ def test_unsubscribing(both):
     """3.3.2, 3.3.3: the contact's resources then are unavailable to who left."""
     a, a2, b, b2 = both
     send(a, "unsubscribe", b.bare)
-    got = settle(a, a2, b, b2)
+    got = settled(a, a2, b, b2)
     for g in got[:2]:
         k = kinds(g)
         assert k[0] == (b.bare, "from", None)
@@ -287,7 +279,7 @@ def test_removing_the_item_ends_both(both):
     """2.5.2"""
     a, a2, b, b2 = both
     remove(a, b.bare)
-    got = settle(a, a2, b, b2)
+    got = settled(a, a2, b, b2)
     for g in got[:2]:
         k = kinds(g)
         assert k[0] == (b.bare, "remove", None)
@@ -306,18 +298,18 @@ def test_removing_an_item_that_asks_or_is_asked(ready):
     a, b = ready(), ready()
     send(a, "subscribe", b.bare)
     b.until(lambda e: e.get("type") == "subscribe")
-    settle(a)
+    settled(a)
     remove(a, b.bare)
-    assert kinds(settle(a, b)[1]) == [(a.bare, "unsubscribe")]
+    assert kinds(settled(a, b)[1]) == [(a.bare, "unsubscribe")]
     # Nothing waits any more.
     late = ready(b.account)
     assert b.roster() == {} and not [e for e in late.barrier() if e.get("type")]
     send(a, "subscribe", b.bare)
     b.until(lambda e: e.get("type") == "subscribe")
     b.iq("set", "<query xmlns='jabber:iq:roster'><item jid='%s' name='A'/></query>" % a.bare)
-    settle(a, b)
+    settled(a, b)
     remove(b, a.bare)
-    got = kinds(settle(b, a)[1])
+    got = kinds(settled(b, a)[1])
     assert got == [(b.bare, "unsubscribed"), (b.bare, "none", None)]
 
 
@@ -330,17 +322,17 @@ def test_interested_and_available_are_two_things(account, connect):
     interested.roster()
     available.available()
     send(a, "subscribe", interested.bare)
-    got = settle(a, interested, available)
+    got = settled(a, interested, available)
     assert kinds(got[1]) == [] and kinds(got[2]) == [(a.bare, "subscribe")]
     send(available, "subscribed", a.bare)
-    got = settle(available, interested)
+    got = settled(available, interested)
     assert kinds(got[0]) == [] and kinds(got[1]) == [(a.bare, "from", None)]
     send(interested, "subscribe", a.bare)
-    settle(interested, a)
+    settled(interested, a)
     a.send("<presence/>")
     a.until(lambda e: e.get("type") == "subscribe")
     send(a, "subscribed", acc.jid)
-    got = settle(a, interested, available)
+    got = settled(a, interested, available)
     assert kinds(got[1])[:2] == [(a.bare, "subscribed"), (a.bare, "both", None)]
     assert kinds(got[2]) == [(a.jid, None)]
 
@@ -351,26 +343,26 @@ def test_offline_users_learn_of_it_by_their_rosters(account, ready, connect):
     a, b = ready(), ready(acc)
     send(a, "subscribe", b.bare)
     b.until(lambda e: e.get("type") == "subscribe")
-    settle(a)
+    settled(a)
     b.close()
     send(a, "unsubscribe", acc.jid)
-    settle(a)
+    settled(a)
     b = connect(acc)
     assert b.roster() == {}
     b.send("<presence/>")
     assert not [e for e in b.barrier() if e.get("type") == "subscribe"]
     # And the other way round: approved while away.
     send(a, "subscribe", acc.jid)
-    settle(a)
+    settled(a)
     away = a.account
     a.close()
     b.until(lambda e: e.get("type") == "subscribe")
     send(b, "subscribed", away.jid)
-    settle(b)
+    settled(b)
     a = connect(away)
     assert a.roster()[acc.jid].get("subscription") == "to"
     a.send("<presence/>")
-    assert (b.jid, None) in kinds(settle(a)[0])
+    assert (b.jid, None) in kinds(settled(a)[0])
 
 
 # ---- 3.4: pre-approval ---------------------------------------------------------------------
@@ -379,14 +371,14 @@ def test_pre_approval(ready, account):
     """3.4.2: noted, pushed, not routed; then a request is answered at once."""
     a, b = ready(), ready()
     send(a, "subscribed", b.bare)
-    got = settle(a, b)
+    got = settled(a, b)
     (el,) = got[0]
     item = child(el, "query", NS.ROSTER)[0]
     assert (item.get("jid"), item.get("subscription"), item.get("approved")) == (
         b.bare, "none", "true")
     assert got[1] == []
     send(b, "subscribe", a.bare)
-    got = settle(b, a)
+    got = settled(b, a)
     assert kinds(got[0]) == [(a.bare, "none", "subscribe"), (a.bare, "subscribed"),
                              (a.bare, "to", None), (a.jid, None)]
     assert kinds(got[1]) == [(b.bare, "from", None)]
@@ -397,35 +389,35 @@ def test_pre_approval_of_somebody_in_the_roster(ready):
     """3.4.2: None, None + Pending Out, To: noted; Both, From, From + Pending Out: ignored."""
     a, b = ready(), ready()
     a.iq("set", "<query xmlns='jabber:iq:roster'><item jid='%s' name='B'/></query>" % b.bare)
-    settle(a)
+    settled(a)
     send(a, "subscribed", b.bare)
-    settle(a)
+    settled(a)
     item = a.roster()[b.bare]
     assert item.get("approved") == "true" and item.get("name") == "B"
     # Again: it changes nothing, and nothing is pushed.
     send(a, "subscribed", b.bare)
-    assert settle(a, b) == [[], []]
+    assert settled(a, b) == [[], []]
 
 
 def test_pre_approval_cancelled(ready):
     """3.4.2, 3.2.1: by `unsubscribed`, which isn't routed."""
     a, b = ready(), ready()
     send(a, "subscribed", b.bare)
-    settle(a)
+    settled(a)
     send(a, "unsubscribed", b.bare)
-    got = settle(a, b)
+    got = settled(a, b)
     item = child(got[0][0], "query", NS.ROSTER)[0]
     assert item.get("approved") is None and item.get("subscription") == "none"
     assert got[1] == []
     send(b, "subscribe", a.bare)
-    assert (b.bare, "subscribe") in kinds(settle(b, a)[1])
+    assert (b.bare, "subscribe") in kinds(settled(b, a)[1])
 
 
 def test_pre_approval_of_an_offline_user_who_then_asks(account, ready):
     acc = account()
     a, b = ready(acc), ready()
     send(a, "subscribed", b.bare)
-    settle(a)
+    settled(a)
     a.close()
     send(b, "subscribe", acc.jid)
     b.until(lambda e: e.get("type") == "subscribed" and e.get("from") == acc.jid)
@@ -441,10 +433,10 @@ def test_both_ask_at_once(ready):
         a, b = ready(), ready()
         send(a, "subscribe", b.bare)
         send(b, "subscribe", a.bare)
-        settle(a, b)
+        settled(a, b)
         send(a, "subscribed", b.bare)
         send(b, "subscribed", a.bare)
-        settle(a, b)
+        settled(a, b)
         assert a.roster()[b.bare].get("subscription") == "both"
         assert b.roster()[a.bare].get("subscription") == "both"
 
@@ -453,7 +445,7 @@ def test_pipelined_subscription_stanzas(ready):
     a, b = ready(), ready()
     a.send("".join("<presence type='%s' to='%s'/>" % (t, b.bare)
                    for t in ("subscribe", "unsubscribe") * 20))
-    got = settle(a, b)
+    got = settled(a, b)
     assert [k[1] for k in kinds(got[1])] == ["subscribe", "unsubscribe"] * 20
     assert a.roster()[b.bare].get("ask") is None
     assert b.roster() == {}

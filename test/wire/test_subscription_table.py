@@ -12,7 +12,7 @@ import itertools
 
 import pytest
 
-from mk import NS, child, name, to_str
+from mk import NS, child, name, settled, to_str
 
 NONE, NONE_OUT, NONE_IN, NONE_OUT_IN = "None", "None+Out", "None+In", "None+Out+In"
 TO, TO_IN, FROM, FROM_OUT, BOTH = "To", "To+In", "From", "From+Out", "Both"
@@ -81,16 +81,13 @@ class Side:
     def presence(self, type_, to):
         self.client.send("<presence type='%s' to='%s'/>" % (type_, to.bare))
 
-    def settle(self):
-        return self.client.barrier()
-
     def state_of(self, other):
         """As the roster says, and, for the pending request that it does not show, as a
         session that has just come is told."""
         item = self.client.roster().get(other.bare)
         late = self.connect(self.account, "late")
         late.available()
-        waits = [p for p in late.barrier()
+        waits = [p for p in settled(late)[0]
                  if name(p) == "presence" and p.get("type") == "subscribe"]
         late.close()
         self.client.until(lambda e: e.get("type") == "unavailable" and e.get("from") == late.jid)
@@ -103,16 +100,6 @@ class Side:
             assert item.get("ask") in (None, "subscribe")
             assert item.get("approved") is None or not waits
         return state + ("+Out" if ask else "") + ("+In" if waits else "")
-
-
-def settle(*sides):
-    """Both users' and both directions' business is done: each step is caused by a stanza
-    that was there before it, so a few rounds see to the end of it."""
-    got = {s: [] for s in sides}
-    for _ in range(3):
-        for s in sides:
-            got[s] += s.settle()
-    return [got[s] for s in sides]
 
 
 def pushes(got, other):
@@ -141,10 +128,10 @@ def bring(state, subject, contact):
         who, type_ = step.split(":")
         a, b = (subject, contact) if who == "s" else (contact, subject)
         a.presence(type_, b)
-        settle(subject, contact)
+        settled(subject.client, contact.client)
     assert subject.state_of(contact) == state
     assert contact.state_of(subject) == MIRROR[state]
-    settle(subject, contact)
+    settled(subject.client, contact.client)
 
 
 CELLS = list(itertools.product(OUTBOUND, STATES))
@@ -162,7 +149,7 @@ def test_cell(sides, type_, state):
     contact_visible = MIRROR[state].replace("+In", ""), contact_new.replace("+In", "")
 
     subject.presence(type_, contact)
-    to_subject, to_contact = settle(subject, contact)
+    to_subject, to_contact = settled(subject.client, contact.client)
 
     # What the contact is told: bare to bare (3.1.2 and its relatives).
     told = subscriptions(to_contact)

@@ -7,10 +7,10 @@ scram.py    the client's side of RFC 5802
 certs.py    certificates by the openssl command
 """
 
-from .client import Client, StreamClosed, StreamError, Timeout, AuthFailed, fence
+from .client import Client, StreamClosed, StreamError, Timeout, AuthFailed, fence, settled
 from .server import Server, Account
 from .xml import NS, child, children, element, name, ns, text, to_str
 
 __all__ = ["Client", "StreamClosed", "StreamError", "Timeout", "AuthFailed", "fence",
-           "Server", "Account", "NS", "child", "children", "element", "name", "ns",
+           "settled", "Server", "Account", "NS", "child", "children", "element", "name", "ns",
            "text", "to_str"]

@@ -478,6 +478,20 @@ class Client:
         return {i.get("jid"): i for i in child(a, "query", NS.ROSTER)}
 
 
+def settled(*clients):
+    """What each of the clients got, when nothing is under way any more of what they have
+    caused among the accounts of this test: a request to each account is handled in turn
+    with the rest, and as each step is caused by a stanza that was there before it, three
+    rounds see to the end of it."""
+    got = [[] for _ in clients]
+    for _ in range(3):
+        for k, c in enumerate(clients):
+            for a in c.server.accounts:
+                got[k] += c.settle(a.jid)
+            got[k] += c.barrier()
+    return got
+
+
 def fence(a, b):
     """Both are bound. Returns (what b got, what a got) of all that a has caused
     so far: from one to the other order holds, so when a marker of a has reached

@@ -96,6 +96,7 @@ class Server:
         self.process = None
         self.ready_socket = None
         self.locks = []
+        self.accounts = []             # those that the test made
         self.port, self.port_tls, self.port_plain = (self.new_port() for _ in range(3))
         self.certs = self.path("certs")
         if not os.path.exists(self.certs):
@@ -307,6 +308,7 @@ class Server:
         user = user or "user%d" % next(_users)
         a = Account(user, domain or self.domain, password or "secret-" + user)
         self.ctl("account", "register", a.jid, a.password)
+        self.accounts.append(a)
         return a
 
     def client(self, account=None, domain=None):
