@@ -91,7 +91,34 @@ static void run_turn_end(struct mk_worker *w)
 	}
 }
 
-/* Whether there was something else than events to do. */
+/* What follows the events of a turn. Whether there was anything to do. */
+static bool finish_turn(struct own *o)
+{
+	struct mk_worker *w = &o->w;
+	bool any = run_mailbox(w);
+
+	any = run_tasks(w) || any || !mk_list_empty(&w->turn_end);
+	run_turn_end(w);
+	mk_arena_reset(&w->turn);
+	atomic_store_explicit(&w->turns, atomic_load_explicit(&w->turns, memory_order_relaxed) + 1,
+	                      memory_order_relaxed);
+	mk_quiet_pass(&o->quiet);
+	w->events = 0;
+	return any;
+}
+
+void mk_worker_turn_full(void)
+{
+	struct mk_worker *w = mk_self;
+	mk_usec now;
+
+	finish_turn(MK_CONTAINER(w, struct own, w));
+	now = mk_now_usec();
+	mk_metric_see(turn_metric, now - w->now);
+	w->now = now;
+	atomic_store_explicit(&w->busy_since, now, memory_order_relaxed);
+}
+
 static bool turn(struct own *o, bool may_wait)
 {
 	struct mk_worker *w = &o->w;
@@ -104,13 +131,7 @@ static bool turn(struct own *o, bool may_wait)
 	/* -1 would be epoll itself refusing to work. */
 	mk_assert(event_base_loop(w->base, EVLOOP_ONCE | (may_wait ? 0 : EVLOOP_NONBLOCK)) >= 0);
 	mk_worker_awake();
-	any = run_mailbox(w);
-	any = run_tasks(w) || any || !mk_list_empty(&w->turn_end);
-	run_turn_end(w);
-	mk_arena_reset(&w->turn);
-	atomic_store_explicit(&w->turns, atomic_load_explicit(&w->turns, memory_order_relaxed) + 1,
-	                      memory_order_relaxed);
-	mk_quiet_pass(&o->quiet);
+	any = finish_turn(o);
 	mk_metric_see(turn_metric, mk_now_usec() - w->now);
 	return any;
 }

@@ -2,7 +2,7 @@
  * loop/worker.h - threads that never block
  *
  * A worker is a thread with a libevent base, a mailbox, a run queue, timers
- * and scratch memory. A turn: events, mailbox, run queue (until empty, within
+ * and scratch memory. A turn: some events, mailbox, run queue (until empty, within
  * a budget), then whatever asked to run at its end (socket output). Objects
  * belong to one worker; others reach them by posting.
  */
@@ -32,6 +32,7 @@ struct mk_worker {
 	struct mk_arena turn;          /* reset at the end of each turn         */
 	struct mk_buf scratch;         /* for one function's use at a time      */
 	char *read_buf;                /* MK_READ_BUF bytes, shared by all reads */
+	unsigned events;               /* of this turn that were counted        */
 	mk_usec now;                   /* at the start of the turn, monotonic   */
 	void *slots;                   /* plugin/slot.c                         */
 	void *core;                    /* session/: tables of this worker       */
@@ -42,6 +43,7 @@ struct mk_worker {
 };
 #define MK_READ_BUF 65536
 #define MK_TURN_TASKS 4096             /* run in one turn at most           */
+#define MK_TURN_EVENTS 16              /* counted ones, likewise            */
 
 extern _Thread_local struct mk_worker *mk_self;        /* NULL elsewhere    */
 extern unsigned mk_worker_count;
@@ -58,6 +60,17 @@ static inline void mk_worker_awake(void)
 	}
 }
 
+/* The last thing in a libevent callback that takes in work, for nothing the callback
+ * had is sure to be there afterwards: epoll may bring thousands of events at once, and
+ * what many of them caused would fall out of the processor's caches, and be answered
+ * late, before the first of it was routed and written. So the turn ends here when it has
+ * had MK_TURN_EVENTS of them. */
+void mk_worker_turn_full(void);
+static inline void mk_worker_event_done(void)
+{
+	if (++mk_self->events >= MK_TURN_EVENTS)
+		mk_worker_turn_full();
+}
 /* Makes n workers and starts their threads; init runs on each first (and has
  * run on all when this returns), fini last; both may be NULL. 0 or -MK_EIO.
  * Main thread. */

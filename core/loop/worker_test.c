@@ -317,6 +317,70 @@ static void watch_pipe(struct mk_worker *w, void *arg)
 	}
 }
 
+/* Each event leaves a task; so many events at once that they are several turns. */
+enum { EVENTS = 3 * MK_TURN_EVENTS + 1 };
+static struct {
+	struct mk_task task, end;
+	struct event *ev;
+} ready[EVENTS];
+static _Atomic unsigned came, ran, ended, behind;
+
+static void task_ran(struct mk_task *t)
+{
+	(void)t;
+	if (came - ++ran > behind)
+		behind = came - ran;
+}
+
+static void turn_ended(struct mk_task *t)
+{
+	(void)t;
+	ended++;
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	mk_worker_awake();
+	unsigned *k = arg, i = *k;
+	came++;
+	mk_worker_run(&ready[i].task);
+	mk_worker_at_turn_end(&ready[0].end);
+	event_free(ready[i].ev);
+	mk_worker_event_done();
+}
+
+static void all_at_once(struct mk_worker *w, void *arg)
+{
+	unsigned *k = arg;
+
+	for (unsigned i = 0; i < EVENTS; i++) {
+		mk_list_init(&ready[i].task.node);
+		ready[i].task.run = task_ran;
+		ready[i].ev = event_new(w->base, -1, 0, on_ready, &k[i]);
+		event_active(ready[i].ev, EV_READ, 0);
+	}
+	mk_list_init(&ready[0].end.node);
+	ready[0].end.run = turn_ended;
+}
+
+static void test_many_events_are_several_turns(void **state)
+{
+	unsigned k[EVENTS];
+
+	(void)state;
+	for (unsigned i = 0; i < EVENTS; i++)
+		k[i] = i;
+	assert_int_equal(mk_workers_start(1, NULL, NULL), 0);
+	mk_workers_call(all_at_once, k);
+	WAIT_FOR(ran == EVENTS && ended == 4);
+	mk_workers_stop();
+	assert_int_equal(came, EVENTS);
+	assert_in_range(behind, 1, MK_TURN_EVENTS - 1);
+	assert_int_equal(ended, 4);
+}
+
 static void test_now_is_fresh_in_an_event(void **state)
 {
 	(void)state;
@@ -381,6 +445,7 @@ int main(void)
 		cmocka_unit_test(test_a_mailbox_keeps_each_senders_order),
 		cmocka_unit_test(test_start_call_stop),
 		cmocka_unit_test(test_a_turn_has_an_order),
+		cmocka_unit_test(test_many_events_are_several_turns),
 		cmocka_unit_test(test_busy_tasks_let_messages_in),
 		cmocka_unit_test(test_turn_memory_ends_with_the_turn),
 		cmocka_unit_test(test_what_was_posted_before_the_stop_is_run),

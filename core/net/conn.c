@@ -808,13 +808,10 @@ static void at_turn_end(struct mk_task *task)
 		settle(c);
 }
 
-static void on_event(evutil_socket_t fd, short what, void *arg)
+static void serve(struct mk_conn *c, short what)
 {
-	struct mk_conn *c = arg;
 	bool is_late;
 
-	(void)fd;
-	mk_worker_awake();
 	if (what & EV_WRITE) {
 		c->flags &= ~STALLED;
 		if (c->flags & CLOSING) {
@@ -835,6 +832,14 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	if ((what & EV_READ) && (!is_late || (c->flags & KEPT && takes_data(c))))
 		read_in(c);
 	settle_after(c, is_late);
+}
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	mk_worker_awake();
+	serve(arg, what);
+	mk_worker_event_done();
 }
 
 static void on_timer(struct mk_wtimer *t)
