@@ -154,9 +154,11 @@ static void build_hooks(struct build *b)
 	mk_free(all);
 }
 
-static bool iq_clash(const struct mk_iq *a, const struct mk_iq *b)
+static bool iq_clash(const struct mk_iq *a, const struct mk_iq *b, bool same_inst)
 {
-	uint32_t kinds = MK_IQ_HOST | MK_IQ_ACCOUNT, types = MK_IQ_GET | MK_IQ_SET;
+	uint32_t types = MK_IQ_GET | MK_IQ_SET;
+	/* Services and rooms are each instance's own. */
+	uint32_t kinds = same_inst ? MK_IQ_KINDS : MK_IQ_HOST | MK_IQ_ACCOUNT;
 
 	return (a->flags & b->flags & kinds) != 0 && (a->flags & b->flags & types) != 0 &&
 	       mk_streq(a->name, b->name);
@@ -181,7 +183,7 @@ static void build_iqs(struct build *b)
 			}
 			struct mk_iq_entry *o = MK_CONTAINER(old, struct mk_iq_entry, node);
 			for (struct mk_iq_entry *c = o; c != NULL; c = c->next)
-				if (iq_clash(c->iq, e->iq)) {
+				if (iq_clash(c->iq, e->iq, c->inst == e->inst)) {
 					if (b->diag != NULL)
 						mk_diag_add(b->diag, "plugins '%s' and '%s' both handle "
 							"<%s xmlns='%s'/>",
@@ -227,6 +229,25 @@ static void nonza_clashes(struct build *b)
 						b->d->nonzas[x].r->name, b->d->nonzas[x].r->xmlns);
 				b->err = -MK_EEXIST;
 			}
+}
+
+static void build_claims(struct build *b)
+{
+	struct mk_dispatch *d = b->d;
+
+	BUILD_LIST(b, claims, mk_reg_claim, claims, claim_count, r, r);
+	for (uint32_t x = 0; x < d->claim_count; x++) {
+		struct mk_claim_entry *c = &d->claims[x];
+		c->h = (struct mk_handler){ c->inst, (mk_any_fn *)c->r->claim.stanza, 0, MK_INLINE };
+		for (uint32_t y = 0; y < x; y++)
+			if (strcmp(c->r->claim.host, d->claims[y].r->claim.host) == 0) {
+				if (b->diag != NULL)
+					mk_diag_add(b->diag, "plugins '%s' and '%s' both claim '%s'",
+						d->claims[y].inst->module->plugin->name,
+						c->inst->module->plugin->name, c->r->claim.host);
+				b->err = -MK_EEXIST;
+			}
+	}
 }
 
 static bool word_in(const struct mk_conf_list *l, const char *w, uint32_t *at)
@@ -294,6 +315,7 @@ static int build_one(struct mk_host_type *t, struct mk_diag *diag)
 	BUILD_LIST(&b, mechs, mk_reg_mech, mechs, mech_count, m, r->mech);
 	BUILD_LIST(&b, sources, mk_reg_source, sources, source_count, s, r->source);
 	nonza_clashes(&b);
+	build_claims(&b);
 	build_auth(&b, t);
 	if (b.err < 0) {
 		mk_dispatch_unref(&b.d);
@@ -319,7 +341,8 @@ int mk_dispatch_build(struct mk_host_type *t, struct mk_diag *d)
 }
 
 const struct mk_iq_entry *mk_dispatch_iq(const struct mk_dispatch *d,
-	const char *xmlns, const char *name, uint32_t kind, bool is_set)
+	const char *xmlns, const char *name, uint32_t kind, bool is_set,
+	const struct mk_inst *owner)
 {
 	size_t n = strlen(xmlns);
 	struct mk_map_node *node = mk_map_find(&d->iqs, mk_hash_bytes(xmlns, n), xmlns, n);
@@ -330,7 +353,8 @@ const struct mk_iq_entry *mk_dispatch_iq(const struct mk_dispatch *d,
 		return NULL;
 	for (const struct mk_iq_entry *e = MK_CONTAINER(node, struct mk_iq_entry, node);
 	     e != NULL; e = e->next) {
-		if (!(e->iq->flags & kind) || !(e->iq->flags & type))
+		if (!(e->iq->flags & kind) || !(e->iq->flags & type) ||
+		    (owner != NULL && e->inst != owner))
 			continue;
 		if (e->iq->name == NULL)
 			any = e;

@@ -20,11 +20,17 @@ struct mk_handler {
 struct mk_chain { const struct mk_handler *h; uint32_t n; };
 
 #define MK_MATCH_BITS 7
+#define MK_IQ_KINDS (MK_IQ_HOST | MK_IQ_ACCOUNT | MK_IQ_SERVICE | MK_IQ_ROOM)
 struct mk_iq_entry {
 	struct mk_map_node node;       /* by xmlns                              */
 	struct mk_inst *inst;
 	const struct mk_iq *iq;
 	struct mk_iq_entry *next;      /* same xmlns                            */
+};
+struct mk_claim_entry {
+	struct mk_inst *inst;
+	const struct mk_reg_claim *r;
+	struct mk_handler h;           /* r->claim.stanza, as a chain of one    */
 };
 struct mk_dispatch {
 	_Atomic uint32_t refs;
@@ -35,10 +41,11 @@ struct mk_dispatch {
 	struct { struct mk_inst *inst; const struct mk_reg_inline *r; } *inlines;
 	struct { struct mk_inst *inst; const struct mk_reg_disco *r; } *discos;
 	struct { struct mk_inst *inst; const struct mk_reg_service *r; } *services;
+	struct mk_claim_entry *claims;
 	struct { struct mk_inst *inst; const struct mk_mech *m; } *mechs; /* strongest first */
 	struct { struct mk_inst *inst; const struct mk_source *s; } *sources; /* auth: order */
 	uint32_t nonza_count, feature_count, inline_count, disco_count, service_count,
-		mech_count, source_count;
+		claim_count, mech_count, source_count;
 	struct mk_arena *arena;
 };
 
@@ -70,8 +77,10 @@ void mk_dispatch_unref(struct mk_dispatch **d);
  * stays. Main thread. */
 int  mk_dispatch_build(struct mk_host_type *t, struct mk_diag *d);
 
-/* get/set, kind: MK_IQ_HOST or MK_IQ_ACCOUNT; NULL if nobody. */
+/* get/set, kind: one of MK_IQ_KINDS; owner: whose claim it is (MK_IQ_SERVICE,
+ * MK_IQ_ROOM), else NULL. NULL if nobody. */
 const struct mk_iq_entry *mk_dispatch_iq(const struct mk_dispatch *d,
-	const char *xmlns, const char *name, uint32_t kind, bool is_set);
+	const char *xmlns, const char *name, uint32_t kind, bool is_set,
+	const struct mk_inst *owner);
 
 #endif

@@ -76,11 +76,21 @@ int mk_hook_add(struct mk_inst *i, uint16_t hook, int prio, uint32_t match,
 int mk_iq_handle(struct mk_inst *i, const struct mk_iq *iq)
 {
 	if (!may_register(i) || iq->xmlns == NULL || (iq->fn == NULL) == (iq->stored_fn == NULL) ||
-	    !(iq->flags & (MK_IQ_GET | MK_IQ_SET)) || !(iq->flags & (MK_IQ_HOST | MK_IQ_ACCOUNT)))
+	    !(iq->flags & (MK_IQ_GET | MK_IQ_SET)) || !(iq->flags & MK_IQ_KINDS))
 		return -MK_EINVAL;
 	struct mk_reg_iq *r = mk_alloc(sizeof *r);
 	memcpy(&r->iq, iq, iq->size < sizeof r->iq ? iq->size : sizeof r->iq);
 	mk_list_push(&i->iqs, &r->node);
+	return 0;
+}
+
+int mk_claim_add(struct mk_inst *i, const struct mk_claim *c)
+{
+	if (!may_register(i) || c->host == NULL || c->stanza == NULL || !mk_claim_host_ok(c->host))
+		return -MK_EINVAL;
+	struct mk_reg_claim *r = mk_alloc(sizeof *r);
+	memcpy(&r->claim, c, c->size < sizeof r->claim ? c->size : sizeof r->claim);
+	mk_list_push(&i->claims, &r->node);
 	return 0;
 }
 
@@ -265,6 +275,7 @@ static void registrations_free(struct mk_inst *i)
 	list_free(&i->features, offsetof(struct mk_reg_feature, node), NULL);
 	list_free(&i->inlines, offsetof(struct mk_reg_inline, node), NULL);
 	list_free(&i->discos, offsetof(struct mk_reg_disco, node), disco_fini);
+	list_free(&i->claims, offsetof(struct mk_reg_claim, node), NULL);
 	list_free(&i->services, offsetof(struct mk_reg_service, node), NULL);
 	list_free(&i->mechs, offsetof(struct mk_reg_mech, node), NULL);
 	list_free(&i->sources, offsetof(struct mk_reg_source, node), NULL);
@@ -274,7 +285,7 @@ static struct mk_inst *inst_new(struct mk_module *m, struct mk_host_type *t)
 {
 	struct mk_inst *i = mk_alloc(sizeof *i);
 	struct mk_list *lists[] = { &i->hooks, &i->iqs, &i->nonzas, &i->features, &i->inlines,
-		&i->discos, &i->services, &i->mechs, &i->sources, &i->everies };
+		&i->discos, &i->services, &i->claims, &i->mechs, &i->sources, &i->everies };
 	uint32_t n = 0;
 
 	i->magic = MK_INST_MAGIC;

@@ -41,6 +41,7 @@ struct mk_reg_inline { struct mk_list node; struct mk_inline_request r; };
 /* kind: 'f'eature (a), 'i'dentity (a category, b type, c name), 'x' extend */
 struct mk_reg_disco { struct mk_list node; char kind; uint32_t where; bool items;
 	char *a, *b, *c; mk_disco_fn *fn; };
+struct mk_reg_claim { struct mk_list node; struct mk_claim claim; };
 struct mk_reg_service { struct mk_list node; const char *name; unsigned version;
 	const void *fns; };
 struct mk_reg_mech { struct mk_list node; const struct mk_mech *mech; };
@@ -60,7 +61,7 @@ struct mk_inst {
 	uint32_t *metric_ids;          /* by index                              */
 	struct mk_list module_node, type_node;
 	struct mk_list hooks, iqs, nonzas, features, inlines, discos, services,
-		mechs, sources, everies;
+		claims, mechs, sources, everies;
 };
 
 extern struct mk_list mk_modules;      /* main thread                       */

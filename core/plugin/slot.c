@@ -12,7 +12,7 @@
 #include "base/ban.h"
 
 #define SLOTS_MAX 64
-struct slot_kind { uint32_t bytes; void (*fini)(void *); struct mk_module *module; bool orphan; };
+struct slot_kind { uint32_t bytes; void (*fini)(void *); struct mk_module *module; bool orphan, keeps; };
 /* Written by the main thread at load; an index is handed out after its entry
  * is complete. */
 static struct slot_kind kinds[4][SLOTS_MAX];
@@ -20,21 +20,25 @@ static _Atomic uint32_t kind_count[4];
 
 int mk_slot_register(struct mk_module *m, const struct mk_slot *s, uint32_t *slot_out)
 {
-	if (s->scope < MK_SLOT_SESSION || s->scope > MK_SLOT_WORKER || s->bytes == 0)
+	bool keeps = (s->scope & MK_SLOT_KEEPS) != 0;
+	uint32_t scope = s->scope & ~(uint32_t)MK_SLOT_KEEPS;
+
+	if (scope < MK_SLOT_SESSION || scope > MK_SLOT_WORKER || s->bytes == 0 ||
+	    (keeps && scope != MK_SLOT_ENTITY))
 		return -MK_EINVAL;
-	uint32_t n = atomic_load(&kind_count[s->scope]);
+	uint32_t n = atomic_load(&kind_count[scope]);
 	/* A plugin loaded anew takes its old places again: what was in them ended
 	 * when its instances stopped. */
 	for (uint32_t i = 0; i < n; i++)
-		if (kinds[s->scope][i].module == m && kinds[s->scope][i].orphan) {
-			kinds[s->scope][i] = (struct slot_kind){ s->bytes, s->fini, m, false };
+		if (kinds[scope][i].module == m && kinds[scope][i].orphan) {
+			kinds[scope][i] = (struct slot_kind){ s->bytes, s->fini, m, false, keeps };
 			*slot_out = i;
 			return 0;
 		}
 	if (n == SLOTS_MAX)
 		return -MK_ELIMIT;
-	kinds[s->scope][n] = (struct slot_kind){ s->bytes, s->fini, m, false };
-	atomic_store(&kind_count[s->scope], n + 1);
+	kinds[scope][n] = (struct slot_kind){ s->bytes, s->fini, m, false, keeps };
+	atomic_store(&kind_count[scope], n + 1);
 	*slot_out = n;
 	return 0;
 }
@@ -110,9 +114,13 @@ static bool drop_entity(struct mk_entity *e, void *arg)
 
 	if (i->type != mk_global_type && (e->domain == NULL || e->domain->type != i->type))
 		return true;
-	clear_of(e->slots, MK_SLOT_ENTITY, i->module);
+	mk_entity_keep(e);
+	for (uint32_t k = 0; k < atomic_load(&kind_count[MK_SLOT_ENTITY]); k++)
+		if (kinds[MK_SLOT_ENTITY][k].module == i->module)
+			mk_entity_slot_clear(e, k);
 	for (struct mk_session *s = e->sessions; s != NULL; s = s->next)
 		clear_of(s->slots, MK_SLOT_SESSION, i->module);
+	mk_entity_unkeep(e);
 	return true;
 }
 
@@ -141,6 +149,8 @@ void mk_session_slot_clear(struct mk_session *s, uint32_t slot)
 void *mk_entity_slot(struct mk_entity *e, uint32_t slot)
 {
 	MK_CHECK(e, MK_ENTITY_MAGIC);
+	if (kinds[MK_SLOT_ENTITY][slot].keeps && mk_slots_peek(e->slots, slot) == NULL)
+		mk_entity_keep(e);
 	return mk_slots_get(&e->slots, MK_SLOT_ENTITY, slot);
 }
 void *mk_entity_slot_peek(const struct mk_entity *e, uint32_t slot)
@@ -149,7 +159,11 @@ void *mk_entity_slot_peek(const struct mk_entity *e, uint32_t slot)
 }
 void mk_entity_slot_clear(struct mk_entity *e, uint32_t slot)
 {
+	bool kept = kinds[MK_SLOT_ENTITY][slot].keeps && mk_slots_peek(e->slots, slot) != NULL;
+
 	mk_slots_clear(e->slots, MK_SLOT_ENTITY, slot);
+	if (kept)
+		mk_entity_unkeep(e);
 }
 void *mk_worker_slot(uint32_t slot)
 {

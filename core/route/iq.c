@@ -200,7 +200,8 @@ static const struct mk_iq_entry *find(const struct mk_dispatch *d, const struct 
 	const struct mk_stanza *s, const struct mk_jid *to, uint32_t *kind)
 {
 	bool is_set = s->type == MK_TYPE_SET;
-	const struct mk_iq_entry *h = mk_dispatch_iq(d, payload->xmlns, payload->name, *kind, is_set);
+	const struct mk_iq_entry *h = mk_dispatch_iq(d, payload->xmlns, payload->name, *kind,
+		is_set, NULL);
 
 	if (*kind == MK_IQ_HOST)
 		return h;
@@ -208,33 +209,23 @@ static const struct mk_iq_entry *find(const struct mk_dispatch *d, const struct 
 		return h;
 	if (h == NULL && s->to == NULL) {
 		*kind = MK_IQ_HOST;
-		return mk_dispatch_iq(d, payload->xmlns, payload->name, *kind, is_set);
+		return mk_dispatch_iq(d, payload->xmlns, payload->name, *kind, is_set, NULL);
 	}
 	return NULL;
 }
 
-void mk_iq_dispatch(struct mk_stanza **sp, const struct mk_jid *to, uint32_t kind,
-	struct mk_session *ses, struct mk_host_type *type)
+/* RFC 6120 8.2.3: an id, and exactly one child element. */
+static bool is_whole(const struct mk_stanza *s)
 {
-	struct mk_stanza *s = *sp;
-	struct mk_elem *payload = mk_elem_first(s->root);
-	const struct mk_dispatch *d = mk_dispatch(type);
-	const struct mk_iq_entry *h;
+	const struct mk_elem *payload = mk_elem_first(s->root);
 
-	*sp = NULL;
-	/* RFC 6120 8.2.3: an id, and exactly one child element. */
-	if (s->id == NULL || payload == NULL || mk_elem_next(payload) != NULL) {
-		mk_bounce(s, MK_ERR_BAD_REQUEST, NULL);
-		mk_stanza_unref(&s);
-		return;
-	}
-	h = find(d, payload, s, to, &kind);
-	if (h == NULL) {
-		mk_bounce(s, MK_ERR_SERVICE_UNAVAILABLE, NULL);
-		mk_stanza_unref(&s);
-		return;
-	}
+	return s->id != NULL && payload != NULL && mk_elem_next(payload) == NULL;
+}
 
+/* Takes s. */
+static void handle(struct mk_stanza *s, const struct mk_jid *to, uint32_t kind,
+	struct mk_session *ses, const struct mk_iq_entry *h)
+{
 	/* Answers come from what was asked: nothing, if nothing was. */
 	struct mk_stanza *answer = mk_stanza_new(MK_IQ, "result", s->to != NULL ? to : NULL, s->from);
 	struct mk_iq_req *r = mk_arena_alloc(answer->arena, sizeof *r);
@@ -243,7 +234,7 @@ void mk_iq_dispatch(struct mk_stanza **sp, const struct mk_jid *to, uint32_t kin
 	r->home = mk_self;
 	r->stanza = s;
 	r->answer = answer;
-	r->payload = payload;
+	r->payload = mk_elem_first(s->root);
 	r->to = kind == MK_IQ_HOST && s->to == NULL ? mk_jid_to_domain(to) : mk_jid_ref(to);
 	r->session = ses != NULL ? mk_session_ref(ses) : NULL;
 	r->inst = h->inst;
@@ -268,6 +259,48 @@ void mk_iq_dispatch(struct mk_stanza **sp, const struct mk_jid *to, uint32_t kin
 		mk_iq_error(r, MK_ERR_BAD_REQUEST, NULL);
 	else if (v != MK_DONE)
 		mk_iq_error(r, MK_ERR_SERVICE_UNAVAILABLE, NULL);
+}
+
+void mk_iq_dispatch(struct mk_stanza **sp, const struct mk_jid *to, uint32_t kind,
+	struct mk_session *ses, struct mk_host_type *type)
+{
+	struct mk_stanza *s = *sp;
+	const struct mk_dispatch *d = mk_dispatch(type);
+	const struct mk_iq_entry *h;
+
+	*sp = NULL;
+	if (!is_whole(s)) {
+		mk_bounce(s, MK_ERR_BAD_REQUEST, NULL);
+		mk_stanza_unref(&s);
+		return;
+	}
+	h = find(d, mk_elem_first(s->root), s, to, &kind);
+	if (h == NULL) {
+		mk_bounce(s, MK_ERR_SERVICE_UNAVAILABLE, NULL);
+		mk_stanza_unref(&s);
+		return;
+	}
+	handle(s, to, kind, ses, h);
+}
+
+bool mk_iq_dispatch_claim(struct mk_stanza **sp, const struct mk_jid *to, uint32_t kind,
+	const struct mk_dispatch *d, const struct mk_inst *owner)
+{
+	struct mk_stanza *s = *sp;
+	struct mk_elem *payload = mk_elem_first(s->root);
+	const struct mk_iq_entry *h;
+
+	if (!is_whole(s)) {
+		mk_bounce(s, MK_ERR_BAD_REQUEST, NULL);
+		mk_stanza_unref(sp);
+		return true;
+	}
+	h = mk_dispatch_iq(d, payload->xmlns, payload->name, kind, s->type == MK_TYPE_SET, owner);
+	if (h == NULL)
+		return false;
+	*sp = NULL;
+	handle(s, to, kind, NULL, h);
+	return true;
 }
 
 /* ---- asking ------------------------------------------------------------------------- */

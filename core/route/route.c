@@ -8,6 +8,7 @@
 #include "route/route.h"
 
 #include "loop/worker.h"
+#include "route/claim.h"
 #include "session/tables.h"
 #include "base/ban.h"
 
@@ -146,7 +147,7 @@ void mk_route(struct mk_stanza **sp, const struct mk_jid *to)
 
 	*sp = NULL;
 	mk_stanza_seal(s);
-	if (mk_domain_of(to) == NULL) {
+	if (mk_domain_of(to) == NULL && !mk_claim_find(to, &(struct mk_claim_at){ 0 })) {
 		/* No server-to-server links: nobody else can be reached. */
 		bounce_from(s, to, MK_ERR_REMOTE_SERVER_NOT_FOUND, NULL);
 		mk_stanza_unref(&s);
@@ -307,12 +308,65 @@ static void deliver_then(struct mk_event *e, enum mk_verdict v)
 	}
 }
 
+/* ---- claimed addresses --------------------------------------------------------------- */
+
+static void claim_then(struct mk_event *e, enum mk_verdict v)
+{
+	struct mk_parcel *p = e->arg;
+
+	p->stanza = e->ev.stanza;
+	if (v == MK_FAIL)
+		bounce_from(p->stanza, p->to,
+			e->ev.error != 0 ? e->ev.error : MK_ERR_SERVICE_UNAVAILABLE, e->ev.error_text);
+	else if (v == MK_NEXT && p->stanza->kind != MK_PRESENCE)
+		bounce_from(p->stanza, p->to, MK_ERR_SERVICE_UNAVAILABLE, NULL);
+	mk_parcel_free(p);
+}
+
+static void claim_run(struct mk_parcel *p, const struct mk_claim_at *at, struct mk_entity *e)
+{
+	struct mk_stanza *s = p->stanza;
+
+	if (s->kind == MK_IQ && (s->type == MK_TYPE_GET || s->type == MK_TYPE_SET)) {
+		if (mk_jid_is_bare(p->to) &&
+		    mk_iq_dispatch_claim(&p->stanza, p->to, e != NULL ? MK_IQ_ROOM : MK_IQ_SERVICE,
+				at->dispatch, at->claim->inst)) {
+			mk_parcel_free(p);
+			return;
+		}
+	} else if (s->kind == MK_IQ && mk_iq_answered(s)) {
+		mk_parcel_free(p);
+		return;
+	}
+	struct mk_event ev = {
+		.ev = { .stanza = s, .entity = e, .from = s->from, .to = p->to, .match = s->match },
+		.hook = MK_EVENT_CLAIM, .then = claim_then, .arg = p };
+	p->stanza = NULL;
+	mk_event_run_one(&ev, at->dispatch, &at->claim->h);
+}
+
+static void claim_deliver(struct mk_parcel *p, const struct mk_claim_at *at)
+{
+	struct mk_entity *e = p->to->local_n != 0 ? mk_entity_get(p->to) : NULL;
+
+	if (e != NULL)
+		mk_entity_keep(e);
+	claim_run(p, at, e);
+	if (e != NULL)
+		mk_entity_unkeep(e);
+}
+
 void mk_deliver(struct mk_parcel *p)
 {
+	struct mk_claim_at at;
 	struct mk_domain *d = mk_domain_of(p->to);
 	struct mk_stanza *s = p->stanza;
 
 	if (d == NULL) {
+		if (mk_claim_find(p->to, &at)) {
+			claim_deliver(p, &at);
+			return;
+		}
 		bounce_from(s, p->to, MK_ERR_REMOTE_SERVER_NOT_FOUND, NULL);
 		mk_parcel_free(p);
 		return;

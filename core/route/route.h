@@ -36,6 +36,10 @@ void mk_bounce(struct mk_stanza *s, uint16_t error, const char *text);
  * Takes *s. ses: the asking session, or NULL. */
 void mk_iq_dispatch(struct mk_stanza **s, const struct mk_jid *to, uint32_t kind,
                     struct mk_session *ses, struct mk_host_type *type);
+/* One for an address of owner's claim (MK_IQ_SERVICE, MK_IQ_ROOM). Takes *s, unless
+ * owner has no handler for it: then false. */
+bool mk_iq_dispatch_claim(struct mk_stanza **s, const struct mk_jid *to, uint32_t kind,
+                          const struct mk_dispatch *d, const struct mk_inst *owner);
 /* An IQ result or error to the host or an account: somebody's mk_iq_ask.
  * true if it was awaited. Borrows s. */
 bool mk_iq_answered(const struct mk_stanza *s);

@@ -506,6 +506,166 @@ static void test_one_for_many(void **state)
 	client_end(&far);
 }
 
+/* ---- claimed addresses -------------------------------------------------------------------- */
+
+static uint32_t room_slot;
+struct room { unsigned stanzas; };
+static void room_ends(void *data)
+{
+	note("room-ends:%u", ((struct room *)data)->stanzas);
+}
+static int load_rooms(struct mk_module *m)
+{
+	static const struct mk_slot slot = { sizeof slot, MK_SLOT_ENTITY | MK_SLOT_KEEPS,
+		sizeof(struct room), room_ends };
+	return mk_slot_register(m, &slot, &room_slot);
+}
+PLUGIN(rooms, "rooms", .load = load_rooms);
+
+static void in_room_job(struct mk_inst *i, struct mk_ev_stanza *ev, struct mk_store *st, void *data)
+{
+	(void)i;
+	(void)data;
+	mk_assert(st != NULL && ev->entity != NULL);
+	gate_pass();
+}
+static enum mk_verdict after_room_job(struct mk_inst *i, struct mk_ev_stanza *ev, void *data)
+{
+	(void)i;
+	(void)data;
+	note("job:%s", mk_stanza_id(ev->stanza));
+	return MK_DONE;
+}
+static enum mk_verdict to_room(struct mk_inst *i, struct mk_ev_stanza *ev)
+{
+	const char *id = mk_stanza_id(ev->stanza);
+
+	(void)i;
+	note("%s:%s:%d", ev->entity != NULL ? "room" : "service", id, (int)ev->match);
+	if (strcmp(id, "fail") == 0) {
+		ev->error = MK_ERR_NOT_ALLOWED;
+		return MK_FAIL;
+	}
+	if (strcmp(id, "next") == 0)
+		return MK_NEXT;
+	if (strcmp(id, "job") == 0)
+		return mk_ev_job_then(ev, in_room_job, after_room_job, NULL);
+	if (strcmp(id, "open") == 0)
+		((struct room *)mk_entity_slot(ev->entity, room_slot))->stanzas = 7;
+	if (strcmp(id, "close") == 0)
+		mk_entity_slot_clear(ev->entity, room_slot);
+	return MK_DONE;
+}
+static enum mk_verdict room_iq(struct mk_inst *i, struct mk_iq_req *r)
+{
+	(void)i;
+	note("iq:%d", mk_entity_find(mk_iq_to(r)) != NULL);
+	mk_iq_result(r, NULL);
+	return MK_DONE;
+}
+static int claims(struct mk_inst *i)
+{
+	static const struct mk_claim c = { sizeof c, "rooms.@HOST@", to_room };
+	static const struct mk_iq iqs[] = {
+		{ sizeof *iqs, MK_IQ_GET | MK_IQ_ROOM, "urn:room", NULL, room_iq, NULL },
+		{ sizeof *iqs, MK_IQ_GET | MK_IQ_SERVICE, "urn:service", NULL, room_iq, NULL },
+	};
+	int r = mk_claim_add(i, &c);
+
+	for (size_t k = 0; k < sizeof iqs / sizeof *iqs && r == 0; k++)
+		r = mk_iq_handle(i, &iqs[k]);
+	return r;
+}
+static int claims_badly(struct mk_inst *i)
+{
+	static const char *const bad[] = { "rooms", "@HOST@", ".@HOST@", "a@b.@HOST@", "a/b.@HOST@",
+		"Rooms.@HOST@", "rooms.@HOST@.org", "" };
+	struct mk_claim c = { sizeof c, NULL, to_room };
+
+	for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+		c.host = bad[k];
+		mk_assert(mk_claim_add(i, &c) == -MK_EINVAL);
+	}
+	return 0;
+}
+
+static void test_what_is_claimed_is_the_plugins(void **state)
+{
+	struct client a = bound("a", near_text);
+	struct mk_jid *lobby = jid("lobby@rooms.example.org"), *made = NULL;
+	struct mk_inst *i = rooms(claims_badly);
+
+	(void)state;
+	BIND(a, "a=r");
+	send_from(&a, "<message to='lobby@rooms.example.org' id='1'/>");
+	expect_trail("a<1:remote-server-not-found");
+	stop(i);
+	i = rooms(claims);
+	static const struct { const char *xml, *trail; } way[] = {
+		{ "<message to='lobby@rooms.example.org' id='1'/>", "room:1:1" },
+		{ "<message to='lobby@rooms.example.org/me' id='1'/>", "room:1:1" },
+		{ "<presence to='lobby@rooms.example.org/me' id='1'/>", "room:1:2" },
+		{ "<message type='error' to='lobby@rooms.example.org' id='1'/>", "room:1:64" },
+		{ "<message to='rooms.example.org' id='1'/>", "service:1:1" },
+		{ "<message to='lobby@rooms.example.org' id='fail'/>", "room:fail:1 a<fail:not-allowed" },
+		{ "<message to='lobby@rooms.example.org' id='next'/>", "room:next:1 a<next:service-unavailable" },
+		{ "<presence to='lobby@rooms.example.org' id='next'/>", "room:next:2" },
+		{ "<message to='lobby@rooms.example.org' id='job'/>", "room:job:1 job:job" },
+		{ "<message to='rooms.example.org' id='next'/>", "service:next:1 a<next:service-unavailable" },
+		{ "<iq type='get' to='lobby@rooms.example.org' id='1'><x xmlns='urn:room'/></iq>", "iq:1 a<1" },
+		{ "<iq type='get' to='rooms.example.org' id='1'><x xmlns='urn:service'/></iq>", "iq:0 a<1" },
+		/* Not the handler's kind, or type: the claim's. */
+		{ "<iq type='get' to='lobby@rooms.example.org' id='next'><x xmlns='urn:service'/></iq>",
+			"room:next:16 a<next:service-unavailable" },
+		{ "<iq type='set' to='lobby@rooms.example.org' id='next'><x xmlns='urn:room'/></iq>",
+			"room:next:16 a<next:service-unavailable" },
+		{ "<iq type='get' to='lobby@rooms.example.org/me' id='next'><x xmlns='urn:room'/></iq>",
+			"room:next:16 a<next:service-unavailable" },
+		{ "<iq type='get' to='lobby@rooms.example.org' id='1'/>", "a<1:bad-request" },
+		{ "<iq type='result' to='lobby@rooms.example.org' id='1'/>", "room:1:32" },
+		{ "<message to='lobby@other.example.org' id='1'/>", "a<1:remote-server-not-found" },
+		{ "<message to='lobby@more.rooms.example.org' id='1'/>", "a<1:remote-server-not-found" },
+	};
+	for (size_t k = 0; k < sizeof way / sizeof *way; k++) {
+		send_from(&a, way[k].xml);
+		expect_trail(way[k].trail);
+		/* Nothing keeps it open. */
+		assert_int_equal(sessions_of(lobby), -1);
+	}
+	/* What waits for a job is in order. */
+	gate_set(true);
+	send_from(&a, "<message to='lobby@rooms.example.org' id='job'/>");
+	until(gate_waiting() == 1);
+	send_from(&a, "<message to='lobby@rooms.example.org' id='2'/>");
+	expect_trail("room:job:1");
+	gate_set(false);
+	expect_trail("job:job room:2:1");
+
+	send_from(&a, "<message to='lobby@rooms.example.org' id='open'/>");
+	expect_trail("room:open:1");
+	assert_int_equal(sessions_of(lobby), 0);
+	send_from(&a, "<message to='lobby@rooms.example.org' id='close'/>");
+	expect_trail("room:close:1 room-ends:7");
+	assert_int_equal(sessions_of(lobby), -1);
+	send_from(&a, "<message to='lobby@rooms.example.org' id='open'/>");
+	expect_trail("room:open:1");
+
+	assert_true(mk_str_eqz(mk_claim_domain(lobby), "example.org"));
+	assert_int_equal(mk_claim_domain(mk_session_jid(a.session)).n, 0);
+	assert_int_equal(mk_claim_address("rooms.@HOST@", MK_STR("example.org"), &made), 0);
+	assert_string_equal(mk_jid_full(made), "rooms.example.org");
+	mk_jid_unref(&made);
+
+	/* With the plugin its rooms end. */
+	stop(i);
+	expect_trail("room-ends:7");
+	assert_int_equal(sessions_of(lobby), -1);
+	send_from(&a, "<message to='lobby@rooms.example.org' id='1'/>");
+	expect_trail("a<1:remote-server-not-found");
+	mk_jid_unref(&lobby);
+	client_end(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -518,6 +678,7 @@ int main(void)
 		cmocka_unit_test(test_between_two_order_holds),
 		cmocka_unit_test(test_who_gets_what_and_who_hears_of_it),
 		cmocka_unit_test(test_one_for_many),
+		cmocka_unit_test(test_what_is_claimed_is_the_plugins),
 	};
 
 	return cmocka_run_group_tests(tests, open_house, house_close_all);

@@ -4,6 +4,7 @@
 #include "session/session.h"
 
 #include "loop/worker.h"
+#include "route/claim.h"
 #include "route/route.h"
 #include "session/tables.h"
 #include "base/ban.h"
@@ -62,6 +63,8 @@ struct mk_entity *mk_entity_get(const struct mk_jid *j)
 	e->jid = mk_jid_to_bare(j);
 	e->domain = mk_domain_find_any(j->text + mk_jid_domain_at(j),
 		(size_t)(j->bare_n - mk_jid_domain_at(j)));
+	if (e->domain == NULL)
+		e->domain = mk_claim_parent(j);
 	mk_map_insert(&mk_tables()->entities, &e->node, e->jid->bare_hash);
 	return e;
 }

@@ -18,7 +18,10 @@ typedef void notify_fn(struct mk_inst *, const void *);
 typedef enum mk_verdict stored_filter_fn(struct mk_inst *, void *, struct mk_store *);
 typedef void stored_notify_fn(struct mk_inst *, const void *, struct mk_store *);
 
-enum { FILTERS = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 7, STANZAS = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 };
+enum {
+	STANZAS = 1 << MK_EVENT_CLAIM | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4,
+	FILTERS = STANZAS | 1 << 7,
+};
 
 static inline bool is_filter(const struct mk_event *e) { return FILTERS >> e->hook & 1; }
 static inline bool is_stanza(const struct mk_event *e) { return STANZAS >> e->hook & 1; }
@@ -176,15 +179,10 @@ static void advance(struct mk_event *e)
 	finish(e, MK_NEXT);
 }
 
-void mk_event_run(struct mk_event *e, const struct mk_dispatch *d)
+static void run(struct mk_event *e, const struct mk_dispatch *d)
 {
 	static _Thread_local uint64_t serial;
-	unsigned bit = 0;
 
-	if (is_stanza(e))
-		bit = (unsigned)__builtin_ctz(e->ev.match);
-	e->h = d->chain[e->hook][bit].h;
-	e->n = d->chain[e->hook][bit].n;
 	e->i = 0;
 	e->dispatch = (struct mk_dispatch *)d;
 	e->serial = ++serial;
@@ -201,6 +199,23 @@ void mk_event_run(struct mk_event *e, const struct mk_dispatch *d)
 		mk_entity_unkeep(entity);
 	if (ses != NULL)
 		mk_session_unref(&ses);
+}
+
+void mk_event_run(struct mk_event *e, const struct mk_dispatch *d)
+{
+	unsigned bit = is_stanza(e) ? (unsigned)__builtin_ctz(e->ev.match) : 0;
+
+	e->h = d->chain[e->hook][bit].h;
+	e->n = d->chain[e->hook][bit].n;
+	run(e, d);
+}
+
+void mk_event_run_one(struct mk_event *e, const struct mk_dispatch *d,
+	const struct mk_handler *h)
+{
+	e->h = h;
+	e->n = 1;
+	run(e, d);
 }
 
 /* ---- what handlers may do with an event --------------------------------------- */

@@ -38,7 +38,8 @@ struct mk_entity {
 	uint32_t queue_n;
 	struct mk_map_node node;       /* by bare JID                           */
 	struct mk_jid *jid;            /* bare                                  */
-	struct mk_domain *domain;      /* lives for ever                        */
+	struct mk_domain *domain;      /* lives for ever; of a claimed address the
+	                                * one above                             */
 	struct mk_session *sessions;
 	struct mk_list *queue;         /* of held parcels; NULL = none          */
 	void **slots;
@@ -146,5 +147,9 @@ struct mk_event {
  * (ev.entity, ses.entity, or that of ev.to) held. ev.stanza's reference is
  * the event's until then(), which takes or drops it. */
 void mk_event_run(struct mk_event *e, const struct mk_dispatch *d);
+/* The same for a chain of one, of d; e->hook is MK_EVENT_CLAIM. */
+void mk_event_run_one(struct mk_event *e, const struct mk_dispatch *d,
+	const struct mk_handler *h);
+#define MK_EVENT_CLAIM 0
 
 #endif

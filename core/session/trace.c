@@ -32,7 +32,7 @@ void mk_trace_set(const char *bare)
 void mk_trace_verdict(const struct mk_event *e, const struct mk_inst *i, enum mk_verdict v)
 {
 	static const char *const verdicts[] = { "next", "done", "drop", "fail", "wait" };
-	static const char *const hooks[] = { "", "stanza_in", "stanza_deliver", "stanza_out",
+	static const char *const hooks[] = { "claim", "stanza_in", "stanza_deliver", "stanza_out",
 		"stanza_failed" };
 	static const char *const kinds[] = { "", "message", "presence", "iq" };
 	const struct mk_jid *t = atomic_load(&traced);

@@ -11,6 +11,8 @@
  *
  * Change log
  *  1.0  first published interface.
+ *  1.1  claim.h: service domains and entities without an account; MK_IQ_SERVICE,
+ *       MK_IQ_ROOM; MK_SLOT_KEEPS.
  */
 #ifndef MK_ABI_H
 #define MK_ABI_H
@@ -20,7 +22,7 @@
 #include <stdint.h>
 
 #define MK_ABI_MAJOR     1u    /* changes when an old plugin can't run    */
-#define MK_ABI_MINOR     0u    /* grows with every addition               */
+#define MK_ABI_MINOR     1u    /* grows with every addition               */
 #ifndef MK_ABI_TARGET          /* oldest core minor the author needs      */
 #define MK_ABI_TARGET MK_ABI_MINOR
 #endif

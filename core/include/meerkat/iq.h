@@ -15,12 +15,17 @@ enum mk_iq_flag {
 	MK_IQ_UNORDERED = 16,          /* can't affect what the client sends
 	                                * next: RFC 6120 10.1 needs no waiting  */
 	MK_IQ_OTHERS = 32,             /* with ACCOUNT: also from anybody else  */
+	MK_IQ_SERVICE = 64,            /* to a service domain that this instance
+	                                * claims (claim.h)                      */
+	MK_IQ_ROOM = 128,              /* to a bare JID at one                  */
 };
 /*
  * One handler per (xmlns, name, kind of target); a second registration fails
  * with -MK_EEXIST and the log names both. An IQ without 'to' that no account
  * handler takes goes to the host's. Requests to the host run at the sender's
- * home, requests to an account at the account's. A request that nobody
+ * home, requests to an account at the account's. Those to a service run at the
+ * sender's home, those to a room at the room's, with its entity open; other
+ * instances' services and rooms are no business of a handler's. A request that nobody
  * handles, or to an account from somebody a handler does not serve, is
  * answered with service-unavailable, whether the account exists or not.
  */

@@ -20,6 +20,7 @@
 #include <meerkat/session.h>
 #include <meerkat/hook.h>
 #include <meerkat/iq.h>
+#include <meerkat/claim.h>
 #include <meerkat/slot.h>
 #include <meerkat/store.h>
 #include <meerkat/command.h>

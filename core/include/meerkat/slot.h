@@ -8,7 +8,12 @@
 
 MK_BEGIN_DECLS
 
-enum mk_slot_scope { MK_SLOT_SESSION = 1, MK_SLOT_ENTITY, MK_SLOT_WORKER };
+enum mk_slot_scope {
+	MK_SLOT_SESSION = 1, MK_SLOT_ENTITY, MK_SLOT_WORKER,
+	MK_SLOT_KEEPS = 0x100,         /* with ENTITY (since 1.1): one that has it
+	                                * stays open until it is cleared: the state
+	                                * of what has no sessions (a room)      */
+};
 /* Memory is made, zeroed, when it is first asked for; a session without it
  * pays a pointer at most. */
 struct mk_slot {
@@ -24,7 +29,8 @@ MK_API void *mk_worker_slot(uint32_t slot);                 /* this worker's */
 /* The same, but NULL where nobody asked yet. */
 MK_API void *mk_session_slot_peek(const struct mk_session *s, uint32_t slot);
 MK_API void *mk_entity_slot_peek(const struct mk_entity *e, uint32_t slot);
-/* Ends it: fini, and the memory is given back. */
+/* Ends it: fini, and the memory is given back. With MK_SLOT_KEEPS the entity may
+ * end here, unless an event or request of it is being handled. */
 MK_API void mk_session_slot_clear(struct mk_session *s, uint32_t slot);
 MK_API void mk_entity_slot_clear(struct mk_entity *e, uint32_t slot);
 /* An entity with no session stays open while it is kept. */
