@@ -208,7 +208,7 @@ static int iqs_clash(struct mk_inst *i)
 }
 static const char *who(const char *ns, const char *name, uint32_t kind, bool set)
 {
-	const struct mk_iq_entry *e = mk_dispatch_iq(mk_dispatch(people), ns, name, kind, set);
+	const struct mk_iq_entry *e = mk_dispatch_iq(mk_dispatch(people), ns, name, kind, set, NULL);
 	return e != NULL ? e->inst->module->plugin->name : "-";
 }
 

@@ -264,7 +264,7 @@ static void test_one_namespace_has_one_handler(void **state)
 		"plugins 'twice-a' and 'twice-b' both handle <one xmlns='urn:test:twice'/>\n");
 	mk_diag_fini(&d);
 	const struct mk_iq_entry *e = mk_dispatch_iq(mk_dispatch(type_), "urn:test:twice", "one",
-		MK_IQ_HOST, false);
+		MK_IQ_HOST, false, NULL);
 	assert_ptr_equal(e->inst, ia);
 	/* When the first has gone, the second may. */
 	mk_inst_stop(&ia, 1000);
@@ -285,7 +285,7 @@ static void test_a_start_that_fails_leaves_nothing(void **state)
 	assert_int_equal(start(m, &d, &i), -MK_EIO);
 	assert_string_equal(mk_buf_z(&d.text), "plugin 'no-start' did not start on host type "
 		"'people': input or output failed\n");
-	assert_null(mk_dispatch_iq(mk_dispatch(type_), "urn:test:no-start", "x", MK_IQ_HOST, false));
+	assert_null(mk_dispatch_iq(mk_dispatch(type_), "urn:test:no-start", "x", MK_IQ_HOST, false, NULL));
 	assert_int_equal(mk_dispatch(type_)->disco_count, discos);
 	assert_true(mk_list_empty(&m->insts));
 	mk_diag_fini(&d);
