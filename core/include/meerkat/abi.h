@@ -12,7 +12,7 @@
  * Change log
  *  1.0  first published interface.
  *  1.1  claim.h: service domains and entities without an account; MK_IQ_SERVICE,
- *       MK_IQ_ROOM; MK_SLOT_KEEPS.
+ *       MK_IQ_ROOM; MK_SLOT_KEEPS. svc/archive.h: archives of others than accounts.
  */
 #ifndef MK_ABI_H
 #define MK_ABI_H
