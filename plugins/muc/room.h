@@ -1,0 +1,346 @@
+/*
+ * muc/room.h - what the plugin's files share: the room
+ *
+ * muc.c        the plugin: settings, the claim, who handles what comes
+ * room.c       a room in memory: occupants, affiliations, sending to all
+ * presence.c   coming, going, nicknames, presence
+ * message.c    messages to all, private messages, subject, history
+ * store.c      rows: loading, saving, what a change writes
+ * disco.c      service discovery of service, rooms and occupants
+ * form.c       the configuration form
+ * owner.c      configuring, destroying
+ * admin.c      roles, affiliations, their lists; who may change whom
+ * register.c   registration, reserved nicknames
+ * invite.c     invitations
+ * voice.c      requests for voice
+ *
+ * A room is the slot of its entity, at whose home worker all of it runs: no
+ * function here locks. In storage are rooms that are persistent; a room in
+ * memory without occupants goes after a while (hibernates), and is read again when
+ * somebody wants something of it.
+ *
+ * Handlers get the room, or NULL if there is none of that name. A pointer to a
+ * room, an occupant or a seat is good until the handler returns, calls
+ * room_remove, room_leave or room_destroy, or waits for a job.
+ */
+#ifndef MUC_ROOM_H
+#define MUC_ROOM_H
+
+#include <meerkat/plugin.h>
+
+#define NS_MUC       "http://jabber.org/protocol/muc"
+#define NS_MUC_USER  NS_MUC "#user"
+#define NS_MUC_ADMIN NS_MUC "#admin"
+#define NS_MUC_OWNER NS_MUC "#owner"
+#define NS_MUC_ROOMCONFIG NS_MUC "#roomconfig"
+#define NS_STANZAS   "urn:ietf:params:xml:ns:xmpp-stanzas"
+#define NS_DATA      "jabber:x:data"
+#define NS_DELAY     "urn:xmpp:delay"
+#define NS_INFO      "http://jabber.org/protocol/disco#info"
+#define NS_ITEMS     "http://jabber.org/protocol/disco#items"
+#define NS_RSM       "http://jabber.org/protocol/rsm"
+#define NS_OCCUPANT  "urn:xmpp:occupant-id:0"
+#define NS_SID       "urn:xmpp:sid:0"
+
+/* ---- settings ----------------------------------------------------------------------- */
+
+enum create { CREATE_ANYBODY, CREATE_ADMINS, CREATE_NOBODY };
+struct muc_conf {
+	const char *host, *name;
+	int create;                    /* enum create                           */
+	struct mk_conf_list admins;    /* bare JIDs: owners of every room       */
+	bool is_locked;                /* a new room, until it is configured    */
+	bool old_join;                 /* by the groupchat 1.0 protocol         */
+	bool is_persistent, is_public, is_members_only, is_moderated;  /* new rooms */
+	bool shows_jids;               /* new rooms: non-anonymous              */
+	int64_t max_users;             /* most that a room may be set to        */
+	int64_t max_rooms;             /* that one user may own; 0 = any number */
+	int64_t max_affiliations;      /* of one room                           */
+	int64_t history;               /* messages that a room keeps            */
+	int64_t hibernate;             /* ms without occupants                  */
+	int64_t max_message, max_presence;     /* bytes; 0 = any                */
+	int64_t message_rate, presence_rate;   /* per occupant and second       */
+	int64_t max_nick, max_subject, max_name, max_desc, max_password;  /* bytes */
+	int64_t max_reason;
+};
+
+enum muc_metric { ROOMS, OCCUPANTS, MESSAGES, DELIVERIES, PRESENCES, CREATED, REFUSED, FLOODS,
+	LOADED, FAILED };
+
+/* ---- roles and affiliations (XEP-0045 5) ------------------------------------------- */
+
+/* In the order of privilege; stored as these numbers. */
+enum role { ROLE_NONE, ROLE_VISITOR, ROLE_PARTICIPANT, ROLE_MODERATOR };
+enum affil { AFFIL_OUTCAST, AFFIL_NONE, AFFIL_MEMBER, AFFIL_ADMIN, AFFIL_OWNER };
+const char *role_name(enum role r);
+const char *affil_name(enum affil a);
+/* False if it isn't one. */
+bool role_parse(const char *name, enum role *out);
+bool affil_parse(const char *name, enum affil *out);
+
+/* ---- configuration -------------------------------------------------------------------- */
+
+enum who { WHO_ANYONE, WHO_PARTICIPANTS, WHO_MODERATORS, WHO_NONE };
+enum { SHOW_VISITORS = 1, SHOW_PARTICIPANTS = 2, SHOW_MODERATORS = 4, SHOW_ALL = 7 };
+/* Strings NULL = none. Names are those of columns of the table (store.c). */
+struct room_conf {
+	char *name, *desc, *lang, *password, *pubsub;
+	char *contacts;                /* bare JIDs, each ended by a line feed  */
+	uint32_t max_users;            /* 0 = as many as the service allows     */
+	uint32_t history;              /* muc#maxhistoryfetch: given at most    */
+	uint32_t slow_mode;            /* seconds (XEP-0500), 0 = off           */
+	uint8_t allow_pm;              /* enum who                              */
+	uint8_t broadcasts;            /* SHOW_...: whose presence is told      */
+	uint8_t member_list;           /* SHOW_...: who may get member lists    */
+	bool is_persistent, is_public, is_members_only, is_moderated;
+	bool shows_jids;               /* whois: anyone                         */
+	bool allows_invites;           /* by members, in a members-only room    */
+	bool allows_subject;           /* changed by participants               */
+	bool allows_voice_requests;
+	bool is_logged;
+};
+/* Deep; to's old strings are freed (all zero: nothing). */
+void room_conf_copy(struct room_conf *to, const struct room_conf *from);
+void room_conf_clear(struct room_conf *c);
+/* Sets one string of a configuration; n 0 = NULL. */
+void room_conf_set(char **field, struct mk_str value);
+/* What a new room begins with. */
+void room_conf_init(struct room_conf *c, const struct muc_conf *m);
+
+/* ---- occupants -------------------------------------------------------------------------- */
+
+struct node { struct node *next; uint32_t hash; };     /* in a table            */
+struct table { struct node **slot; uint32_t n, size; };
+
+/* A client in the room. */
+struct seat {
+	struct node node;              /* room.seats_by_jid                     */
+	uint32_t at;                   /* room.seats[at]                        */
+	struct mk_jid *jid;            /* ref: full JID                         */
+	struct occupant *occupant;
+	struct seat *next;             /* of the same occupant                  */
+	char *presence;                /* payload of its last, as XML; or NULL  */
+	uint16_t messages, presences;  /* in second `second`                    */
+	uint32_t second;
+};
+/* A nickname and who has it: one user, with one or more clients. */
+struct occupant {
+	struct node node;              /* room.by_nick                          */
+	uint8_t role, affil;           /* enum role, enum affil                 */
+	struct mk_jid *address;        /* ref: room@service/nick                */
+	struct seat *seats;            /* never NULL; the newest first          */
+	int64_t spoke_ms;              /* wall time of the last message (0500)  */
+	uint8_t id[16];                /* XEP-0421                              */
+};
+/* Who has an affiliation other than none, or a reserved nickname. */
+struct affil_entry {
+	struct node node;              /* room.affils                           */
+	struct mk_jid *jid;            /* ref: bare, or a domain                */
+	char *nick, *reason;           /* or NULL                               */
+	uint8_t affil;
+};
+
+struct message {               /* of the history; newest last           */
+	struct mk_stanza *stanza;      /* with <delay/>, from the occupant      */
+	int64_t time_ms;
+	uint32_t bytes;
+};
+
+struct room {
+	struct mk_inst *inst;
+	struct mk_entity *entity;      /* whose slot this is                    */
+	struct mk_jid *jid;            /* ref: room@service                     */
+	struct mk_jid *service;        /* ref                                   */
+	struct mk_str domain;          /* mk_claim_domain, borrowed from jid    */
+	struct room_conf conf;
+	bool is_stored;                /* has a row                             */
+	bool is_locked;                /* waits for its first configuration     */
+	bool is_gone;                  /* was destroyed: nothing more is of use */
+	uint32_t changing;             /* jobs of room_change under way         */
+
+	struct table by_nick, seats_by_jid, affils;
+	struct seat **seats;           /* all, for sending                      */
+	uint32_t seats_n, seats_size;
+
+	char *subject;                 /* NULL: never set; "" cleared           */
+	char *subject_nick;            /* whose change it was, or NULL          */
+	int64_t subject_ms;
+	struct message *history;       /* a ring                                */
+	uint32_t history_n, history_at, history_size;
+
+	uint8_t secret[32];            /* of occupant ids; stored               */
+	int64_t active_ms;             /* wall time of the last message         */
+	struct mk_timer *idle;
+};
+
+/* ---- room.c: asking ------------------------------------------------------------------- */
+
+/* The room of the event's or request's entity, or NULL if it isn't in memory. */
+struct room *room_peek(const struct mk_entity *e);
+struct occupant *room_occupant(const struct room *r, struct mk_str nick);
+/* By full JID. */
+struct seat *room_seat(const struct room *r, const struct mk_jid *full);
+/* Of jid's bare address, else of its domain; NULL: none and no nickname. */
+struct affil_entry *room_affil_entry(const struct room *r, const struct mk_jid *jid);
+/* The same; administrators of the service are owners everywhere. */
+enum affil room_affil(const struct room *r, const struct mk_jid *jid);
+bool room_is_service_admin(const struct room *r, const struct mk_jid *jid);
+/* Everybody with an affiliation or a nickname, in no order; fn must not change it. */
+void room_affils_each(const struct room *r, void (*fn)(struct affil_entry *a, void *arg),
+	void *arg);
+/* Whoever has it reserved and is not jid's user. */
+struct affil_entry *room_nick_owner(const struct room *r, struct mk_str nick,
+	const struct mk_jid *jid);
+/* By affiliation and configuration (XEP-0045 5.1.2). */
+enum role room_default_role(const struct room *r, enum affil a);
+bool room_shows_jids(const struct room *r, const struct occupant *to);
+static inline struct mk_str occupant_nick(const struct occupant *o)
+{
+	return mk_jid_resource(o->address);
+}
+
+/* ---- room.c: changing memory only ------------------------------------------------------- */
+
+/* A room in e's slot, which keeps e open; configured as new ones are. */
+struct room *room_open(struct mk_inst *i, struct mk_entity *e);
+/* Forgets it: the slot is cleared. Nobody is told. */
+void room_close(struct room *r);
+/* jid (full) takes a seat under address; the occupant is made if it is new. */
+struct seat *room_enter(struct room *r, const struct mk_jid *jid, const struct mk_jid *address,
+	enum affil a, enum role role);
+/* Ends the seat, and with its last one the occupant. Nobody is told. */
+void room_leave(struct room *r, struct seat *s);
+void room_rename(struct room *r, struct occupant *o, const struct mk_jid *address);
+void room_set_affil(struct room *r, const struct mk_jid *bare, enum affil a, const char *nick,
+	const char *reason);
+/* After anything that may leave it empty: destroys a temporary room without
+ * occupants, or starts the clock of hibernation. r may be gone afterwards. */
+void room_check(struct room *r);
+
+/* ---- room.c: sending --------------------------------------------------------------------- */
+
+/* The same stanza to every seat, to those of moderators, or all others. Take
+ * nothing. */
+enum { TO_ALL, TO_MODERATORS, TO_OTHERS };
+void room_send(struct room *r, struct mk_stanza *s, int whom);
+void occupant_send(const struct occupant *o, struct mk_stanza *s);
+/* An error answer as XEP-0045 has them: by the room, from what was addressed;
+ * joining: with <x xmlns='…/muc'/>. Nothing if it may not be answered. */
+void room_refuse(struct mk_inst *i, const struct mk_stanza *s, const struct mk_jid *to,
+	uint16_t error, const char *text);
+/* The same for a request. */
+void room_refuse_iq(struct mk_iq_req *q, uint16_t error, const char *text);
+/* A message of type groupchat from the room to all: <x xmlns='…#user'> with these
+ * status codes (104, 170 ...; ended by 0). */
+void room_tell_codes(struct room *r, const int *codes);
+
+/* ---- presence.c -------------------------------------------------------------------------- */
+
+/* Why presence is sent; all may be 0. */
+struct why {
+	int codes[6];                  /* status codes, ended by 0; 110 and such
+	                                * are added where they belong           */
+	const char *reason;
+	const struct occupant *actor;  /* by nickname                           */
+	const struct mk_jid *actor_jid;/* shown to moderators only              */
+	const char *nick;              /* the new one (303)                     */
+	struct mk_elem *destroy;       /* <destroy/> of NS_MUC_USER, copied     */
+	const char *status;            /* of who goes                           */
+};
+enum mk_verdict presence_handle(struct room *r, struct mk_ev_stanza *ev);
+/* o's presence to all, with its role and affiliation as they are now. */
+void occupant_tell(struct room *r, struct occupant *o, const struct why *w);
+/* o is made to leave (kicked 307, banned 301, 321, 322, 332): all are told, o has
+ * role none then. room_check is the caller's. */
+void room_remove(struct room *r, struct occupant *o, const struct why *w);
+/* Sets role and affiliation of an occupant (memory) and tells all if anything
+ * changed. */
+void occupant_set(struct room *r, struct occupant *o, enum affil a, enum role role,
+	const struct why *w);
+/* For each occupant that is a user of bare; fn may remove it. */
+void room_occupants_of(struct room *r, const struct mk_jid *bare,
+	void (*fn)(struct room *r, struct occupant *o, void *arg), void *arg);
+/* Every occupant; fn may remove it. */
+void room_occupants_each(struct room *r, void (*fn)(struct room *r, struct occupant *o, void *arg),
+	void *arg);
+/* Tells all that the room is destroyed (10.9) and closes it; r is gone. Its rows are
+ * gone already (a change with is_destroyed). */
+void room_destroy(struct room *r, const char *alternative, const char *password,
+	const char *reason);
+
+/* ---- message.c --------------------------------------------------------------------------- */
+
+enum mk_verdict message_handle(struct room *r, struct mk_ev_stanza *ev);
+/* To a seat that has just entered: the history it asked for (join may be NULL), then
+ * the subject. */
+void history_send(struct room *r, struct seat *s, const struct mk_elem *join);
+void subject_send(struct room *r, struct seat *s);
+/* IQs to occupants, and answers to them. */
+enum mk_verdict occupant_iq(struct room *r, struct mk_ev_stanza *ev);
+/* Forged elements (S-06): what only the room may say. */
+bool is_forged(const struct room *r, const struct mk_elem *e);
+
+/* ---- store.c: changes that last ------------------------------------------------------------ */
+
+struct affil_change {
+	struct affil_change *next;
+	struct mk_jid *jid;            /* ref: bare or domain                   */
+	uint8_t affil;
+	const char *nick, *reason;     /* of the arena; as they shall be        */
+};
+/*
+ * What is to be. Made on the worker, written in a job that holds the room (so
+ * nothing of it changes meanwhile), then taken over into memory by done.
+ */
+struct room_change {
+	struct mk_arena *arena;        /* what belongs to it                    */
+	struct room_conf *conf;        /* NULL: as it is. Cleared with it       */
+	struct affil_change *affils;   /* in this order                         */
+	bool sets_subject;
+	const char *subject, *subject_nick;
+	bool unlocks;
+	bool is_destroyed;             /* all rows of the room go               */
+	void *data;                    /* the maker's                           */
+};
+struct room_change *room_change_new(const struct room *r);
+/* A copy of the configuration, to be changed. */
+struct room_conf *room_change_conf(struct room_change *c, const struct room *r);
+/* Keeps nickname (nick NULL: as it is, "" none) and reason. Affil and jid as they
+ * shall be: AFFIL_NONE without nickname is no row. */
+void room_change_affil(struct room_change *c, const struct room *r, const struct mk_jid *jid,
+	enum affil a, const char *nick, const char *reason);
+/*
+ * Writes c if the room is, or becomes, persistent; takes it over into memory
+ * (room.conf, affils, subject, is_locked: not occupants); then calls done, at
+ * once if there was nothing to write. err -MK_EAGAIN, -MK_EIO, -MK_ECLOSED: nothing
+ * is changed, and the request or stanza is answered so by the caller of done: done only
+ * cleans up. r is NULL in done if it went meanwhile (err set). c is freed afterwards.
+ * Return what these return.
+ */
+typedef void room_iq_done_fn(struct room *r, struct mk_iq_req *q, struct room_change *c, int err);
+enum mk_verdict room_change_iq(struct room *r, struct mk_iq_req *q, struct room_change *c,
+	room_iq_done_fn *done);
+typedef void room_ev_done_fn(struct room *r, struct mk_ev_stanza *ev, struct room_change *c,
+	int err);
+enum mk_verdict room_change_ev(struct room *r, struct mk_ev_stanza *ev, struct room_change *c,
+	room_ev_done_fn *done);
+
+/* ---- what administration implements --------------------------------------------------------- */
+
+/*
+ * Requests to the room; r NULL: there is no such room. MK_DONE: answered; or what
+ * room_change_iq returned; MK_FAIL: bad-request.
+ */
+enum mk_verdict owner_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+enum mk_verdict admin_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+enum mk_verdict register_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+/*
+ * A message to the room that is not of type groupchat (or carries <x
+ * xmlns='…#user'> with <invite/> or <decline/>, or a form of muc#request). MK_NEXT:
+ * it is none of that. MK_DONE: seen to, answered with room_refuse if need be; or what
+ * room_change_ev returned.
+ */
+enum mk_verdict invite_message(struct room *r, struct mk_ev_stanza *ev);
+enum mk_verdict voice_message(struct room *r, struct mk_ev_stanza *ev);
+
+#endif
