@@ -9,7 +9,8 @@
  * disco.c      service discovery of service, rooms and occupants
  * form.c       the configuration form
  * owner.c      configuring, destroying
- * admin.c      roles, affiliations, their lists; who may change whom
+ * admin.c      roles, affiliations, their lists
+ * rules.c      who may change whom (pure)
  * register.c   registration, reserved nicknames
  * invite.c     invitations
  * voice.c      requests for voice
@@ -28,13 +29,14 @@
 
 #include <meerkat/plugin.h>
 
+#include "form.h"
+#include "rules.h"
+
 #define NS_MUC       "http://jabber.org/protocol/muc"
 #define NS_MUC_USER  NS_MUC "#user"
 #define NS_MUC_ADMIN NS_MUC "#admin"
 #define NS_MUC_OWNER NS_MUC "#owner"
-#define NS_MUC_ROOMCONFIG NS_MUC "#roomconfig"
 #define NS_STANZAS   "urn:ietf:params:xml:ns:xmpp-stanzas"
-#define NS_DATA      "jabber:x:data"
 #define NS_DELAY     "urn:xmpp:delay"
 #define NS_INFO      "http://jabber.org/protocol/disco#info"
 #define NS_ITEMS     "http://jabber.org/protocol/disco#items"
@@ -67,45 +69,8 @@ struct muc_conf {
 enum muc_metric { ROOMS, OCCUPANTS, MESSAGES, DELIVERIES, PRESENCES, CREATED, REFUSED, FLOODS,
 	LOADED, FAILED };
 
-/* ---- roles and affiliations (XEP-0045 5) ------------------------------------------- */
-
-/* In the order of privilege; stored as these numbers. */
-enum role { ROLE_NONE, ROLE_VISITOR, ROLE_PARTICIPANT, ROLE_MODERATOR };
-enum affil { AFFIL_OUTCAST, AFFIL_NONE, AFFIL_MEMBER, AFFIL_ADMIN, AFFIL_OWNER };
-const char *role_name(enum role r);
-const char *affil_name(enum affil a);
-/* False if it isn't one. */
-bool role_parse(const char *name, enum role *out);
-bool affil_parse(const char *name, enum affil *out);
-
-/* ---- configuration -------------------------------------------------------------------- */
-
-enum who { WHO_ANYONE, WHO_PARTICIPANTS, WHO_MODERATORS, WHO_NONE };
-enum { SHOW_VISITORS = 1, SHOW_PARTICIPANTS = 2, SHOW_MODERATORS = 4, SHOW_ALL = 7 };
-/* Strings NULL = none. Names are those of columns of the table (store.c). */
-struct room_conf {
-	char *name, *desc, *lang, *password, *pubsub;
-	char *contacts;                /* bare JIDs, each ended by a line feed  */
-	uint32_t max_users;            /* 0 = as many as the service allows     */
-	uint32_t history;              /* muc#maxhistoryfetch: given at most    */
-	uint32_t slow_mode;            /* seconds (XEP-0500), 0 = off           */
-	uint8_t allow_pm;              /* enum who                              */
-	uint8_t broadcasts;            /* SHOW_...: whose presence is told      */
-	uint8_t member_list;           /* SHOW_...: who may get member lists    */
-	bool is_persistent, is_public, is_members_only, is_moderated;
-	bool shows_jids;               /* whois: anyone                         */
-	bool allows_invites;           /* by members, in a members-only room    */
-	bool allows_subject;           /* changed by participants               */
-	bool allows_voice_requests;
-	bool is_logged;
-};
-/* Deep; to's old strings are freed (all zero: nothing). */
-void room_conf_copy(struct room_conf *to, const struct room_conf *from);
-void room_conf_clear(struct room_conf *c);
-/* Sets one string of a configuration; n 0 = NULL. */
-void room_conf_set(char **field, struct mk_str value);
 /* What a new room begins with. */
-void room_conf_init(struct room_conf *c, const struct muc_conf *m);
+void config_init(struct config *c, const struct muc_conf *m);
 
 /* ---- occupants -------------------------------------------------------------------------- */
 
@@ -152,7 +117,7 @@ struct room {
 	struct mk_jid *jid;            /* ref: room@service                     */
 	struct mk_jid *service;        /* ref                                   */
 	struct mk_str domain;          /* mk_claim_domain, borrowed from jid    */
-	struct room_conf conf;
+	struct config conf;
 	bool is_stored;                /* has a row                             */
 	bool is_locked;                /* waits for its first configuration     */
 	bool is_gone;                  /* was destroyed: nothing more is of use */
@@ -191,8 +156,6 @@ void room_affils_each(const struct room *r, void (*fn)(struct affil_entry *a, vo
 /* Whoever has it reserved and is not jid's user. */
 struct affil_entry *room_nick_owner(const struct room *r, struct mk_str nick,
 	const struct mk_jid *jid);
-/* By affiliation and configuration (XEP-0045 5.1.2). */
-enum role room_default_role(const struct room *r, enum affil a);
 bool room_shows_jids(const struct room *r, const struct occupant *to);
 static inline struct mk_str occupant_nick(const struct occupant *o)
 {
@@ -294,7 +257,7 @@ struct affil_change {
  */
 struct room_change {
 	struct mk_arena *arena;        /* what belongs to it                    */
-	struct room_conf *conf;        /* NULL: as it is. Cleared with it       */
+	struct config *conf;           /* NULL: as it is. Cleared with it       */
 	struct affil_change *affils;   /* in this order                         */
 	bool sets_subject;
 	const char *subject, *subject_nick;
@@ -304,7 +267,7 @@ struct room_change {
 };
 struct room_change *room_change_new(const struct room *r);
 /* A copy of the configuration, to be changed. */
-struct room_conf *room_change_conf(struct room_change *c, const struct room *r);
+struct config *room_change_conf(struct room_change *c, const struct room *r);
 /* Keeps nickname (nick NULL: as it is, "" none) and reason. Affil and jid as they
  * shall be: AFFIL_NONE without nickname is no row. */
 void room_change_affil(struct room_change *c, const struct room *r, const struct mk_jid *jid,
