@@ -36,6 +36,7 @@ struct config {
 	uint8_t get_members;           /* ROLE_BIT of who may get the member list */
 };
 
+/* Deep; what to held before is not freed. */
 void config_copy(struct config *to, const struct config *from);
 /* Frees the texts, not c. */
 void config_clear(struct config *c);
@@ -43,7 +44,7 @@ void config_clear(struct config *c);
 /* What the service lays down. */
 struct config_limits {
 	int64_t max_users, max_history;
-	bool may_persist;              /* this user may make rooms persistent   */
+	int64_t max_name, max_desc, max_password;      /* bytes                 */
 	bool has_archive;              /* is_logged means something             */
 };
 
@@ -55,8 +56,7 @@ struct form_jids {
 };
 void form_jids_clear(struct form_jids *j);
 
-/* <x type='form'/> of the room as the last child of parent; to be filled up with
- * owners and admins (FORM fields roomadmins, roomowners) by the two lists. */
+/* <x type='form'/> of a room as the last child of parent. */
 struct mk_elem *form_build(struct mk_elem *parent, const char *room,
 	const struct config *c, const struct config_limits *l,
 	const struct form_jids *admins, const struct form_jids *owners);
@@ -70,9 +70,8 @@ struct mk_elem *form_build(struct mk_elem *parent, const char *room,
 uint16_t form_apply(const struct mk_elem *x, const struct config_limits *l, struct config *c,
 	struct form_jids *admins, struct form_jids *owners, const char **text_out);
 
-/* What a change means to those inside (10.2.1): status codes, 104 last; how many. */
-unsigned config_changes(const struct config *from, const struct config *to,
-	unsigned codes_out[4]);
+/* What a change means to those inside (10.2.1): status codes, ended by 0. */
+void config_changes(const struct config *from, const struct config *to, int codes_out[4]);
 
 /* ---- forms in general ------------------------------------------------------------------ */
 
