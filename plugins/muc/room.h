@@ -266,6 +266,8 @@ struct room_change {
 	void *data;                    /* the maker's                           */
 };
 struct room_change *room_change_new(const struct room *r);
+/* Of one that is not to be made after all. */
+void room_change_free(struct room_change **c);
 /* A copy of the configuration, to be changed. */
 struct config *room_change_conf(struct room_change *c, const struct room *r);
 /* Keeps nickname (nick NULL: as it is, "" none) and reason. Affil and jid as they
