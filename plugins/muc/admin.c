@@ -1,5 +1,5 @@
 /*
- * plugins/muc/admin.c - roles and affiliations: lists of them, and their changes
+ * muc/admin.c - roles and affiliations: lists of them, and their changes
  * (XEP-0045 8, 9, 10.3-10.8)
  *
  * A request is checked as a whole before anything is done. Affiliations last: they

@@ -1,5 +1,5 @@
 /*
- * plugins/muc/admin.h - what the files of administration share
+ * muc/admin.h - what the files of administration share
  */
 #ifndef MUC_ADMIN_H
 #define MUC_ADMIN_H

@@ -1,5 +1,5 @@
 /*
- * plugins/muc/form.c - what can be set of a room, and the form it is set by
+ * muc/form.c - what can be set of a room, and the form it is set by
  *
  * One table has the fields; the form that is shown, what is taken from the one that
  * comes back, copies and comparisons all come from it.

@@ -1,5 +1,5 @@
 /*
- * plugins/muc/form.h - what can be set of a room, and the form it is set by
+ * muc/form.h - what can be set of a room, and the form it is set by
  * (XEP-0045 10.1, 10.2, 15.5.3; XEP-0004)
  *
  * Pure: elements in, struct config out, and back.

@@ -1,5 +1,5 @@
 /*
- * plugins/muc/form_test.c - the configuration of a room as a form, and back
+ * muc/form_test.c - the configuration of a room as a form, and back
  */
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /*
- * plugins/muc/invite.c - invitations through the room, and their declines (XEP-0045 7.8.2)
+ * muc/invite.c - invitations through the room, and their declines (XEP-0045 7.8.2)
  *
  * What the room sends is made anew from what it was asked for: who invites is the
  * room's to say. Direct invitations (XEP-0249) don't come this way.

@@ -1,5 +1,5 @@
 /*
- * plugins/muc/owner.c - configuring a room, and destroying it (XEP-0045 10.1, 10.2, 10.9)
+ * muc/owner.c - configuring a room, and destroying it (XEP-0045 10.1, 10.2, 10.9)
  *
  * What the form changes of configuration, admins and owners is one room_change: all
  * of it is written, or nothing.
@@ -11,11 +11,12 @@
 static struct config_limits limits_of(const struct room *r)
 {
 	const struct muc_conf *m = mk_inst_conf(r->inst);
+	struct mk_inst *archive = NULL;
 
 	return (struct config_limits){
 		.max_users = m->max_users, .max_history = m->history,
 		.max_name = m->max_name, .max_desc = m->max_desc, .max_password = m->max_password,
-		.has_archive = mk_service_get(r->inst, "archive", 1, NULL) != NULL,
+		.has_archive = mk_service_get(r->inst, "archive", 1, &archive) != NULL,
 	};
 }
 

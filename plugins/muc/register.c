@@ -1,5 +1,5 @@
 /*
- * plugins/muc/register.c - registering with a room: membership and a nickname of one's
+ * muc/register.c - registering with a room: membership and a nickname of one's
  * own (XEP-0045 7.10, 9.9; XEP-0077)
  *
  * In an open room who registers is a member at once. A members-only room's admins are

@@ -1,5 +1,5 @@
 /*
- * plugins/muc/rules.c - who may do what to whom (XEP-0045 5, 8, 9, 10)
+ * muc/rules.c - who may do what to whom (XEP-0045 5, 8, 9, 10)
  */
 #include "rules.h"
 

@@ -1,5 +1,5 @@
 /*
- * plugins/muc/rules.h - who may do what to whom (XEP-0045 5, 8, 9, 10)
+ * muc/rules.h - who may do what to whom (XEP-0045 5, 8, 9, 10)
  *
  * Pure: nothing here knows a room. Errors are those of enum mk_stanza_error, 0 is
  * "allowed".

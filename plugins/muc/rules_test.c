@@ -1,5 +1,5 @@
 /*
- * plugins/muc/rules_test.c - the tables of XEP-0045 5.1 and 5.2, cell by cell
+ * muc/rules_test.c - the tables of XEP-0045 5.1 and 5.2, cell by cell
  */
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /*
- * plugins/muc/voice.c - visitors ask for voice, moderators give it (XEP-0045 7.13, 8.6)
+ * muc/voice.c - visitors ask for voice, moderators give it (XEP-0045 7.13, 8.6)
  *
  * Nothing is kept of a request: the approval that a moderator sends back says all,
  * and is no more than a role changed by his own right.
