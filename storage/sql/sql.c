@@ -191,6 +191,20 @@ static void range_end(struct sql_gen *g, const struct mk_table *t,
 	}
 }
 
+/* FROM t WHERE the row is among the first of the range */
+static void range_first(struct sql_gen *g, const struct mk_table *t,
+	const struct sql_shape *s, uint32_t bits, uint32_t equals)
+{
+	from(g, t);
+	sql_add(g, "(");
+	names(g, t, 0, s->keys);
+	sql_add(g, ") IN (SELECT ");
+	names(g, t, 0, s->keys);
+	range_where(g, t, s, bits, equals);
+	range_end(g, t, s, bits);
+	sql_add(g, ")");
+}
+
 void sql_range(struct sql_gen *g, const struct mk_table *t, enum sql_what what,
 	uint32_t bits, uint32_t equals)
 {
@@ -208,18 +222,20 @@ void sql_range(struct sql_gen *g, const struct mk_table *t, enum sql_what what,
 		return;
 	case SQL_DELETE:
 		sql_add(g, "DELETE");
-		if (!(bits & SQL_LIMIT)) {
+		if (bits & SQL_LIMIT)
+			range_first(g, t, &s, bits, equals);
+		else
 			range_where(g, t, &s, bits, equals);
-			return;
-		}
-		from(g, t);
-		sql_add(g, "(");
-		names(g, t, 0, s.keys);
-		sql_add(g, ") IN (SELECT ");
-		names(g, t, 0, s.keys);
-		range_where(g, t, &s, bits, equals);
-		range_end(g, t, &s, bits);
-		sql_add(g, ")");
+		return;
+	case SQL_TAKE:
+		sql_add(g, "WITH taken AS (DELETE");
+		range_first(g, t, &s, bits, equals);
+		sql_add(g, " RETURNING ");
+		names(g, t, 0, s.columns);
+		sql_add(g, ", _version) ");
+		select_row(g, t, s.columns);
+		sql_add(g, " FROM taken");
+		order(g, t, s.parts, s.keys, (bits & SQL_BACKWARD) != 0);
 	}
 }
 
@@ -245,14 +261,35 @@ void sql_scan(struct sql_gen *g, const struct mk_table *t, bool has_domain, bool
 	sql_param(g);
 }
 
-static void insert(struct sql_gen *g, const struct mk_table *t, const struct sql_shape *s)
+static void insert_into(struct sql_gen *g, const struct mk_table *t, const struct sql_shape *s)
 {
 	sql_add(g, "INSERT INTO ");
 	sql_name(g, t->name, NULL);
 	sql_add(g, " (");
 	names(g, t, 0, s->columns);
-	sql_add(g, ", _version) VALUES (");
+	sql_add(g, ", _version) ");
+}
+
+static void insert(struct sql_gen *g, const struct mk_table *t, const struct sql_shape *s)
+{
+	insert_into(g, t, s);
+	sql_add(g, "VALUES (");
 	params(g, s->columns + 1);
+	sql_add(g, ")");
+}
+
+/* SELECT * FROM unnest($1::text[], $2::bigint[]): rows out of arrays. */
+static void insert_arrays(struct sql_gen *g, const struct mk_table *t, const struct sql_shape *s)
+{
+	insert_into(g, t, s);
+	sql_add(g, "SELECT * FROM unnest(");
+	for (uint32_t i = 0; i <= s->columns; i++) {
+		if (i > 0)
+			sql_add(g, ", ");
+		sql_param(g);
+		sql_add(g, "::");
+		sql_add(g, g->d->array_type[i < s->columns ? t->columns[i].type : MK_INT]);
+	}
 	sql_add(g, ")");
 }
 
@@ -267,27 +304,62 @@ void sql_append(struct sql_gen *g, const struct mk_table *t)
 {
 	struct sql_shape s = sql_measure(t);
 
-	insert(g, t, &s);
+	if (g->d->array_type != NULL)
+		insert_arrays(g, t, &s);
+	else
+		insert(g, t, &s);
 	sql_add(g, g->d->append_tail);
+}
+
+/* INSERT ... ON CONFLICT (key) DO UPDATE SET */
+static void insert_or_update(struct sql_gen *g, const struct mk_table *t,
+	const struct sql_shape *s)
+{
+	insert(g, t, s);
+	sql_add(g, " ON CONFLICT (");
+	names(g, t, 0, s->keys);
+	sql_add(g, ") DO UPDATE SET ");
+}
+
+/* What ends it: a version that is one greater. */
+static void next_version(struct sql_gen *g, const struct mk_table *t)
+{
+	sql_add(g, "_version = ");
+	sql_name(g, t->name, NULL);
+	sql_add(g, "._version + 1");
 }
 
 void sql_upsert(struct sql_gen *g, const struct mk_table *t)
 {
 	struct sql_shape s = sql_measure(t);
 
-	insert(g, t, &s);
-	sql_add(g, " ON CONFLICT (");
-	names(g, t, 0, s.keys);
-	sql_add(g, ") DO UPDATE SET ");
+	insert_or_update(g, t, &s);
 	for (uint32_t i = s.keys; i < s.columns; i++) {
 		sql_name(g, t->columns[i].name, NULL);
 		sql_add(g, " = excluded.");
 		sql_name(g, t->columns[i].name, NULL);
 		sql_add(g, ", ");
 	}
-	sql_add(g, "_version = ");
+	next_version(g, t);
+}
+
+void sql_sum(struct sql_gen *g, const struct mk_table *t, uint32_t column)
+{
+	struct sql_shape s = sql_measure(t);
+	const char *name = t->columns[column].name;
+
+	insert_or_update(g, t, &s);
+	sql_name(g, name, NULL);
+	sql_add(g, " = COALESCE(");
 	sql_name(g, t->name, NULL);
-	sql_add(g, "._version + 1");
+	sql_add(g, ".");
+	sql_name(g, name, NULL);
+	sql_add(g, ", 0) + excluded.");
+	sql_name(g, name, NULL);
+	sql_add(g, ", ");
+	next_version(g, t);
+	sql_add(g, " RETURNING ");
+	sql_name(g, name, NULL);
 }
 
 void sql_update(struct sql_gen *g, const struct mk_table *t)
@@ -335,6 +407,23 @@ void sql_drop_domain(struct sql_gen *g, const struct mk_table *t)
 	equal(g, t, 0, 1);
 }
 
+void sql_drop_some(struct sql_gen *g, const struct mk_table *t)
+{
+	struct sql_shape s = sql_measure(t);
+
+	sql_add(g, "DELETE");
+	from(g, t);
+	sql_add(g, "(");
+	names(g, t, 0, s.keys);
+	sql_add(g, ") IN (SELECT ");
+	names(g, t, 0, s.keys);
+	from(g, t);
+	equal(g, t, 0, 1);
+	sql_add(g, " LIMIT ");
+	sql_param(g);
+	sql_add(g, ")");
+}
+
 /* ---- schema -------------------------------------------------------------------- */
 
 static const struct {
@@ -376,6 +465,8 @@ void sql_create_table(struct sql_gen *g, const struct mk_table *t)
 		column_type(g, &t->columns[i]);
 		sql_add(g, ", ");
 	}
+	if (s.has_search && g->d->search_columns != NULL)
+		g->d->search_columns(g, t);
 	sql_add(g, numbered ? "_version BIGINT NOT NULL, UNIQUE ("
 	                    : "_version BIGINT NOT NULL, PRIMARY KEY (");
 	names(g, t, 0, s.keys);
@@ -386,11 +477,23 @@ void sql_create_table(struct sql_gen *g, const struct mk_table *t)
 
 static void index_name(struct sql_gen *g, const struct mk_table *t, uint32_t column)
 {
+	size_t max = g->d->name_max;
+
 	/* A dot can't be part of a declared name: no other index has this name. */
 	add(g, &g->d->quote, 1);
+	size_t at = g->n;
 	sql_add(g, t->name);
 	sql_add(g, ".");
 	sql_add(g, t->columns[column].name);
+	if (max != 0 && g->n - at > max) {
+		/* The database would cut it, and two names might become one. */
+		uint64_t hash = UINT64_C(0xcbf29ce484222325);
+		for (size_t i = at; i < g->n; i++)
+			hash = (hash ^ (unsigned char)g->p[i]) * UINT64_C(0x100000001b3);
+		g->n = at + max - 16;
+		for (int shift = 60; shift >= 0; shift -= 4)
+			add(g, &"0123456789abcdef"[hash >> shift & 15], 1);
+	}
 	add(g, &g->d->quote, 1);
 }
 

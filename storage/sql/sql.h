@@ -22,11 +22,19 @@ struct sql_dialect {
 	const char *key_type[4];       /* of key and indexed columns            */
 	const char *table_tail;        /* after the last ) of CREATE TABLE      */
 	const char *append_tail;       /* what makes INSERT skip duplicates     */
+	/* Appending takes arrays of these types, by enum mk_type: one statement
+	 * for any number of rows; NULL: one row at a time. */
+	const char *const *array_type;
 	/* The condition that finds words (one parameter); NULL: no search. */
 	void (*search)(struct sql_gen *g, const struct mk_table *t);
 	/* Tables with SEARCH columns have a column _rowid of this type, which
 	 * numbers rows, beside their key; NULL: they don't. */
 	const char *rowid_type;
+	/* What tables with SEARCH columns have besides them, each followed by a
+	 * comma; NULL: nothing. */
+	void (*search_columns)(struct sql_gen *g, const struct mk_table *t);
+	size_t name_max;               /* bytes; longer names of indexes end in
+	                                * a hash; 0 = no limit                  */
 };
 struct sql_gen {
 	const struct sql_dialect *d;
@@ -71,7 +79,8 @@ int  sql_compare(const struct mk_table *t, int64_t version, struct mk_str column
 
 /* All columns and _version of the row. Parameters: key. */
 void sql_get(struct sql_gen *g, const struct mk_table *t);
-enum sql_what { SQL_ROWS, SQL_COUNT, SQL_DELETE };
+/* SQL_TAKE deletes and gives back the rows, in order; it needs SQL_LIMIT. */
+enum sql_what { SQL_ROWS, SQL_COUNT, SQL_DELETE, SQL_TAKE };
 enum sql_range_bit { SQL_AFTER = 1, SQL_BEFORE = 2, SQL_SEARCH = 4, SQL_BACKWARD = 8,
 	SQL_LIMIT = 16 };
 /* Parameters: partition, after, before, those columns of equals (bits), search,
@@ -83,15 +92,21 @@ void sql_range(struct sql_gen *g, const struct mk_table *t, enum sql_what what,
 void sql_scan(struct sql_gen *g, const struct mk_table *t, bool has_domain, bool has_after);
 /* Parameters: the row, the version. */
 void sql_insert(struct sql_gen *g, const struct mk_table *t);
+/* With array_type: an array of each. */
 void sql_append(struct sql_gen *g, const struct mk_table *t);
 void sql_upsert(struct sql_gen *g, const struct mk_table *t);
 /* Parameters: the row without its key, the key, the version it must have. */
 void sql_update(struct sql_gen *g, const struct mk_table *t);
 /* Sets one column. Parameters: its value, the key. */
 void sql_set(struct sql_gen *g, const struct mk_table *t, uint32_t column);
+/* Adds to a column, or makes the row; gives back the sum. Parameters: the row
+ * to be made (the column's value is what is added), the version. */
+void sql_sum(struct sql_gen *g, const struct mk_table *t, uint32_t column);
 /* Parameters: key. */
 void sql_delete(struct sql_gen *g, const struct mk_table *t);
 /* Parameters: domain. */
 void sql_drop_domain(struct sql_gen *g, const struct mk_table *t);
+/* Some rows of a domain. Parameters: domain, how many. */
+void sql_drop_some(struct sql_gen *g, const struct mk_table *t);
 
 #endif
