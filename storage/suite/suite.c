@@ -1432,6 +1432,8 @@ static void test_what_was_acknowledged_survives_kill_9(void **state)
 			last = i;
 		close(fd[0]);
 		waitpid(child, NULL, 0);
+		if (suite_target.settle != NULL)
+			suite_target.settle();
 		reopen(tables);
 		struct mk_row row;
 		OK(mk_get(st, &things, V(T(D), T("ann"), T("last")), &row));

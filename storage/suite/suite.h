@@ -13,6 +13,9 @@ struct suite_target {
 	 * folder; with a folder that was used before, of that one's database.
 	 * The result stays valid until the next four calls were made. */
 	const void *(*conf)(const char *dir);
+	/* Waits until nothing is under way that a process sent before it was
+	 * killed; NULL where that ends with the process. */
+	void (*settle)(void);
 };
 /* Defined by the backend's own file. */
 extern const struct suite_target suite_target;
