@@ -14,6 +14,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
+#include <meerkat/server.h>
 #include "base/metric.h"
 #include "base/thread.h"
 #include "base/ban.h"
@@ -372,4 +373,15 @@ void mk_metrics_text(struct mk_buf *out)
 		family_text(out, MK_CONTAINER(n, struct family, node));
 	pthread_mutex_unlock(&lock);
 	MK_BUF_LIT(out, "# EOF\n");
+}
+
+struct mk_str mk_metrics_write(struct mk_arena *a)
+{
+	struct mk_buf b = { 0 };
+	struct mk_str s;
+
+	mk_metrics_text(&b);
+	s = (struct mk_str){ mk_arena_strndup(a, b.p, b.n), b.n };
+	mk_buf_free(&b);
+	return s;
 }

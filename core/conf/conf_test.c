@@ -217,9 +217,11 @@ static const struct mistake mistakes[] = {
 	  "(lines that begin with '- ')\n" },
 	{ "listeners:\n  - kind: c2s\n", "m.yml:2:5: setting 'listeners[0].port': is required "
 	  "(a whole number, 0..65535)\n" },
-	{ "listeners:\n  - port: 5222\n", "m.yml:2:5: setting 'listeners[0].kind': is required (c2s)\n" },
-	{ "listeners: [ { kind: s2s, port: 5269 } ]\n", "m.yml:1:22: setting 'listeners[0].kind': "
-	  "expected one of c2s, found 's2s'; did you mean 'c2s'?\n" },
+	{ "listeners:\n  - port: 5222\n", "m.yml:2:5: setting 'listeners[0].kind': is required (a text)\n" },
+	{ "listeners: [ { kind: S2S, port: 5269 } ]\n", "m.yml:1:22: setting 'listeners[0].kind': "
+	  "'S2S' isn't the name of a plugin (a-z, 0-9 and '-', from a letter)\n" },
+	{ "listeners: [ { kind: http, port: 80, tls: starttls, own: 1 } ]\n", "m.yml:1:43: setting "
+	  "'listeners[0].tls': only c2s knows STARTTLS: none or direct\n" },
 	{ "listeners: [ { kind: c2s, port: 65536 } ]\n", "m.yml:1:33: setting 'listeners[0].port': "
 	  "65536 is out of range (0..65535)\n" },
 	{ "listeners: [ { kind: c2s, port: 1, tls: required } ]\n", "m.yml:1:41: setting "

@@ -415,6 +415,26 @@ static void proxies(struct build *b, const struct mk_config_listener *l, const c
 		REFUSE(b, n, where, "proxy_from", "nobody would be believed; name the proxies");
 }
 
+/* A kind that a plugin brings has settings of its own, which are checked when
+ * it is loaded. */
+static void listener(struct build *b, struct mk_config_listener *l, const char *where)
+{
+	const struct mk_node *kind = mk_node_get(l->node, "kind"), *tls;
+
+	if (kind == NULL || kind->kind != MK_NODE_SCALAR || strcmp(kind->text, "c2s") == 0) {
+		fill(b, &mk_listener_schema, NULL, l->node, where, l);
+		return;
+	}
+	fill(b, &mk_listener_schema, NULL, part(b, l->node, &mk_listener_schema, true), where, l);
+	l->own = part(b, l->node, &mk_listener_schema, false);
+	plugin_ok(b, kind, where, "kind", kind->text);
+	tls = mk_node_get(l->node, "tls");
+	if (tls == NULL)
+		l->tls = MK_TLS_DIRECT;
+	else if (l->tls == MK_TLS_STARTTLS || l->tls == MK_TLS_STARTTLS_REQUIRED)
+		REFUSE(b, tls, where, "tls", "only c2s knows STARTTLS: none or direct");
+}
+
 static void listeners(struct build *b)
 {
 	const struct mk_node *list = mk_node_get(b->root, "listeners");
@@ -434,7 +454,7 @@ static void listeners(struct build *b)
 		l->node = c;
 		l->port = -1;
 		n++;
-		fill(b, &mk_listener_schema, NULL, c, where, l);
+		listener(b, l, where);
 		proxies(b, l, where);
 		for (size_t i = 0; l->port > 0 && i + 1 < n; i++)
 			if (v[i].port == l->port && mk_streq(v[i].address, l->address))

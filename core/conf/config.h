@@ -35,7 +35,7 @@ struct mk_config_domain {              /* domains: NAME:                    */
 /* none | starttls-optional | starttls (offered and required) | direct */
 enum { MK_TLS_NONE, MK_TLS_STARTTLS, MK_TLS_STARTTLS_REQUIRED, MK_TLS_DIRECT };
 struct mk_config_listener {            /* listeners: - kind: c2s            */
-	const char *kind;              /* "c2s"                                 */
+	const char *kind;              /* "c2s", or the plugin of that name     */
 	const char *address;
 	int64_t port;
 	int tls;                       /* MK_TLS_*                              */
@@ -46,6 +46,8 @@ struct mk_config_listener {            /* listeners: - kind: c2s            */
 	const char *shaper;            /* name in shapers, or ""                */
 	int64_t backlog;
 	const struct mk_node *node;
+	const struct mk_node *own;     /* what the plugin's schema describes;
+	                                * NULL with c2s                         */
 };
 struct mk_config_limits {              /* limits: (reliability.md S-09)     */
 	int64_t preauth_stanza_bytes, preauth_elements, preauth_depth, preauth_attrs;

@@ -190,14 +190,16 @@ SCHEMA(mk_domain_schema, struct mk_config_domain, domain_items);
 
 static const struct mk_conf_item listener_items[] = {
 	TEXT(struct mk_config_listener, MK_CONF_STRING, "kind", kind, LIVE | MK_CONF_REQUIRED,
-		NULL, "c2s", "Who connects: c2s is clients."),
+		NULL, NULL, "Who connects: c2s is clients, http is what speaks HTTP; the name of "
+		"a plugin that listens."),
 	INT(struct mk_config_listener, "port", port, LIVE | MK_CONF_REQUIRED, NULL, "0..65535",
 		"TCP port; 0 is any that is free."),
 	TEXT(struct mk_config_listener, MK_CONF_ADDR, "address", address, LIVE, "", "address",
 		"Address to listen on; empty is all, IPv4 and IPv6."),
 	WORD(struct mk_config_listener, "tls", tls, LIVE, "starttls",
 		"none|starttls-optional|starttls|direct",
-		"starttls is offered and required; direct is TLS from the first byte (XEP-0368)."),
+		"starttls is offered and required; direct is TLS from the first byte (XEP-0368), and "
+		"what other kinds than c2s have if nothing is said."),
 	BOOL(struct mk_config_listener, "unsafe_plain_without_tls", plain_without_tls, LIVE, "no",
 		"Lets clients log in without TLS: for tests, or where a proxy does TLS."),
 	BOOL(struct mk_config_listener, "proxy_protocol", proxy_protocol, LIVE, "no",

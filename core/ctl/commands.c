@@ -442,8 +442,8 @@ static bool list_one(struct mk_session *s, void *arg)
 	mk_cmd_bool(l->c, "connected", s->stream != NULL);
 	mk_cmd_bool(l->c, "encrypted", s->stream != NULL && mk_stream_is_encrypted(s->stream));
 	if (l->details) {
-		if (s->stream != NULL && s->stream->conn.tls != NULL)
-			mk_tls_describe(s->stream->conn.tls, tls, sizeof tls);
+		if (s->stream != NULL && s->stream->conn->tls != NULL)
+			mk_tls_describe(s->stream->conn->tls, tls, sizeof tls);
 		mk_cmd_str(l->c, "tls", tls);
 		mk_cmd_int(l->c, "idle_s", s->stream != NULL
 			? (mk_now_usec() - s->stream->last_in) / 1000000 : 0);

@@ -5,6 +5,7 @@
  * domains, instances by need, journal replay, listeners. Stop is the reverse.
  * All of it on the main thread, but for mk_app_quit and mk_main_call.
  */
+#include <meerkat/server.h>
 #include "main/app.h"
 
 #include <errno.h>
@@ -46,6 +47,7 @@ static struct {
 	struct mk_list listening;
 	mk_usec started;
 	bool workers, stores, journal, ctl;
+	_Atomic bool serves;           /* between start and stop                */
 } app = { .running = { &app.running, &app.running },
           .listening = { &app.listening, &app.listening } };
 
@@ -55,6 +57,28 @@ static _Atomic bool quit;
 const struct mk_config *mk_app_config(void) { return app.config; }
 struct mk_tls_store *mk_app_tls(void) { return app.tls; }
 mk_usec mk_app_started(void) { return app.started; }
+
+static void look_at_backend(void *arg, const char *name, const char *plugin, bool healthy,
+	unsigned queued, unsigned threads)
+{
+	(void)name, (void)plugin, (void)queued, (void)threads;
+	*(bool *)arg &= healthy;
+}
+
+bool mk_server_is_ready(const char **why_out)
+{
+	bool healthy = true;
+
+	if (!app.serves) {
+		*why_out = "starting or stopping";
+		return false;
+	}
+	mk_stores_each(look_at_backend, &healthy);
+	*why_out = healthy ? "ready" : "a storage backend is away";
+	return healthy;
+}
+
+const char *mk_server_version(void) { return MK_VERSION; }
 
 /* ---- calls from other threads ---------------------------------------------------- */
 
@@ -143,9 +167,11 @@ static bool has(const struct wanted *w, size_t n, const char *name)
 	return false;
 }
 
-static size_t wanted_of(const struct mk_config_type *t, struct wanted **out)
+/* Nor are the kinds of listeners, which are there for all host types. */
+static size_t wanted_of(const struct mk_config *c, const struct mk_config_type *t,
+	struct wanted **out)
 {
-	struct wanted *w = mk_alloc((t->plugin_count + t->auth.n + 4) * sizeof *w);
+	struct wanted *w = mk_alloc((t->plugin_count + t->auth.n + c->listener_count + 4) * sizeof *w);
 	size_t n = 0;
 	bool anonymous = false;
 
@@ -162,6 +188,9 @@ static size_t wanted_of(const struct mk_config_type *t, struct wanted **out)
 			w[n++] = (struct wanted){ always[i], NULL };
 	if (anonymous && !has(w, n, "anonymous"))
 		w[n++] = (struct wanted){ "anonymous", NULL };
+	for (size_t i = 0; i < c->listener_count; i++)
+		if (c->listeners[i].own != NULL && !has(w, n, c->listeners[i].kind))
+			w[n++] = (struct wanted){ c->listeners[i].kind, NULL };
 	*out = w;
 	return n;
 }
@@ -207,9 +236,30 @@ static int check_plugins(const struct mk_config *c, struct mk_diag *d)
 		if (one < 0)
 			r = one;
 	}
+	for (size_t i = 0; i < c->listener_count; i++) {
+		const struct mk_config_listener *l = &c->listeners[i];
+		struct mk_module *m;
+		struct mk_arena *a;
+		char where[40];
+		void *values;
+		int one;
+		if (l->own == NULL)
+			continue;
+		snprintf(where, sizeof where, "listeners[%zu]", i);
+		a = mk_arena_new();
+		one = mk_module_open(l->kind, plugin_dirs(c), d, &m);
+		if (one == 0)
+			one = mk_c2s_check(l, m->plugin, where, a, d, &values);
+		else
+			mk_diag_setting(d, mk_node_get(l->node, "kind"), where, "kind",
+				"(plugin '%s' is named here; clients' own kind is c2s)", l->kind);
+		mk_arena_free(&a);
+		if (one < 0)
+			r = one;
+	}
 	for (size_t t = 0; t < c->type_count; t++) {
 		struct wanted *w;
-		size_t n = wanted_of(&c->types[t], &w), k = 0;
+		size_t n = wanted_of(c, &c->types[t], &w), k = 0;
 		struct mk_module **m = mk_alloc((n + 1) * sizeof *m);
 		struct mk_module **order = mk_alloc((n + 1) * sizeof *order);
 		for (size_t i = 0; i < n; i++) {
@@ -235,6 +285,16 @@ static int check_plugins(const struct mk_config *c, struct mk_diag *d)
 		mk_free(w);
 	}
 	return r;
+}
+
+/* What m's listeners accept is for i, or for nobody. */
+static void point_listeners(const struct mk_module *m, struct mk_inst *i)
+{
+	MK_LIST_EACH(n, &app.listening) {
+		struct mk_c2s *c = MK_CONTAINER(n, struct listening, node)->c2s;
+		if (c->module == m)
+			atomic_store(&c->inst, i);
+	}
 }
 
 static int start_inst(struct mk_module *m, struct mk_host_type *t, const struct mk_node *node,
@@ -268,6 +328,7 @@ static int start_inst(struct mk_module *m, struct mk_host_type *t, const struct 
 	x->module = m;
 	x->type = t;
 	mk_list_push(&app.running, &x->node);
+	point_listeners(m, i);
 	return 0;
 }
 
@@ -286,6 +347,7 @@ static void stop_inst(struct running *x)
 	bool is_source = !mk_list_empty(&x->inst->sources);
 
 	mk_list_remove(&x->node);
+	point_listeners(x->module, NULL);
 	mk_inst_stop(&x->inst, 5000);
 	mk_free(x);
 	/* Nobody logs in by what a source that is gone once said. */
@@ -307,7 +369,7 @@ static int start_type(const struct mk_config *c, const struct mk_config_type *ct
 {
 	struct mk_host_type *t = mk_host_type_get(ct->name);
 	struct wanted *w;
-	size_t n = wanted_of(ct, &w);
+	size_t n = wanted_of(c, ct, &w);
 	struct mk_module **m = mk_alloc((n + 1) * sizeof *m);
 	struct mk_module **order = mk_alloc((n + 1) * sizeof *order);
 	int r = 0;
@@ -409,6 +471,13 @@ static struct mk_tls_cert_conf *certificates(const struct mk_config *c, size_t *
 	return v;
 }
 
+static void add_settings(struct mk_buf *b, const struct mk_node *n)
+{
+	mk_buf_printf(b, "|%s %s", n->key != NULL ? n->key : "-", n->text != NULL ? n->text : "");
+	for (const struct mk_node *c = n->first; c != NULL; c = c->next)
+		add_settings(b, c);
+}
+
 /* All that a listener takes over when it starts: another key, another listener. */
 static char *listener_key(const struct mk_config_listener *l, const struct mk_config *c)
 {
@@ -429,6 +498,8 @@ static char *listener_key(const struct mk_config_listener *l, const struct mk_co
 				(long long)c->shapers[i].stanza_burst,
 				(long long)c->shapers[i].byte_rate,
 				(long long)c->shapers[i].byte_burst);
+	if (l->own != NULL)
+		add_settings(&b, l->own);
 	z = mk_strdup(mk_buf_z(&b));
 	mk_buf_free(&b);
 	return z;
@@ -438,8 +509,16 @@ static int start_listener(const struct mk_config_listener *l, const struct mk_co
 	struct mk_diag *d)
 {
 	struct listening *x = mk_alloc(sizeof *x);
-	int r = mk_c2s_start(l, c, app.tls, d, &x->c2s);
+	struct running *run = l->own != NULL ? running_find(l->kind, mk_global_type) : NULL;
+	int r = 0;
 
+	if (l->own != NULL && run == NULL) {
+		mk_diag_at(d, l->node, "plugin '%s' does not run", l->kind);
+		r = -MK_ENOENT;
+	}
+	if (r == 0)
+		r = mk_c2s_start(l, c, app.tls, run != NULL ? run->module : NULL,
+			run != NULL ? run->inst : NULL, d, &x->c2s);
 	if (r < 0) {
 		mk_free(x);
 		return r;
@@ -602,6 +681,7 @@ static int start_all(struct mk_diag *d)
 	if ((r = mk_ctl_start(c->control_socket, d)) < 0)
 		return r;
 	app.ctl = true;
+	app.serves = true;
 	return 0;
 }
 
@@ -756,6 +836,7 @@ void mk_app_stop(void)
 {
 	struct mk_list *n;
 
+	app.serves = false;
 	refuse_calls();
 	if (app.ctl)
 		mk_ctl_stop();
@@ -868,7 +949,7 @@ static int reload_type(const struct mk_config *c, const struct mk_config_type *c
 {
 	struct mk_host_type *t = mk_host_type_get(ct->name);
 	struct wanted *w;
-	size_t n = wanted_of(ct, &w);
+	size_t n = wanted_of(c, ct, &w);
 	int r = 0;
 
 	if (t == NULL)

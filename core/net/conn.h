@@ -118,5 +118,7 @@ bool mk_conn_is_secure(const struct mk_conn *c);
 struct mk_addr { struct in6_addr ip; uint16_t port; };    /* v4 mapped      */
 /* out: dotted for an IPv4 address. */
 void mk_addr_format(const struct mk_addr *a, char out[INET6_ADDRSTRLEN]);
+/* prefix: "192.0.2.0/24", "::1"; false for what is none. */
+bool mk_addr_is_in(const struct mk_addr *a, const char *prefix);
 
 #endif

@@ -133,6 +133,13 @@ static bool is_in(const struct prefix *p, const struct in6_addr *ip)
 	return rest == 0 || ((p->ip.s6_addr[bytes] ^ ip->s6_addr[bytes]) >> (8 - rest)) == 0;
 }
 
+bool mk_addr_is_in(const struct mk_addr *a, const char *prefix)
+{
+	struct prefix p;
+
+	return read_prefix(prefix, &p) && is_in(&p, &a->ip);
+}
+
 static bool is_trusted(const struct mk_listener *l, const struct mk_addr *peer)
 {
 	for (unsigned i = 0; i < l->trusted_n; i++)

@@ -12,9 +12,11 @@
 #include <time.h>
 
 #include "base/metric.h"
+#include "domain/domain.h"
 #include "plugin/dispatch.h"
 #include "store/store.h"
 #include "route/route.h"
+#include "stream/stream.h"
 #include "base/ban.h"
 
 struct mk_list mk_modules = { &mk_modules, &mk_modules };
@@ -206,6 +208,20 @@ const void *mk_service_get(struct mk_inst *i, const char *name, unsigned version
 	return NULL;
 }
 
+void mk_service_each(struct mk_inst *i, struct mk_str domain, const char *name,
+	unsigned version, bool (*fn)(struct mk_inst *giver, const void *fns, void *arg), void *arg)
+{
+	const struct mk_domain *dom = domain.n != 0 ? mk_domain_find(domain.p, domain.n) : NULL;
+	const struct mk_dispatch *d = mk_dispatch(dom != NULL ? dom->type : mk_global_type);
+
+	(void)i;
+	for (uint32_t x = 0; x < d->service_count; x++)
+		if (d->services[x].r->version == version &&
+		    strcmp(d->services[x].r->name, name) == 0 &&
+		    !fn(d->services[x].inst, d->services[x].r->fns, arg))
+			return;
+}
+
 /* ---- disco ------------------------------------------------------------------- */
 
 static int by_text(const void *a, const void *b)
@@ -344,6 +360,7 @@ static void call_drop(struct mk_worker *w, void *arg)
 {
 	struct worker_call *c = arg;
 	(void)w;
+	mk_links_drop(c->i);
 	/* What ends a slot may stop its timers. */
 	mk_slots_drop(c->i);
 	mk_timers_drop(c->i);

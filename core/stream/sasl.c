@@ -49,7 +49,7 @@ static bool offered(const struct mk_stream *st, const struct mk_dispatch *d, con
 {
 	if ((m->flags & MK_MECH_PLAINTEXT) && !mk_stream_may_plain(st))
 		return false;
-	if ((m->flags & MK_MECH_BINDING) && !mk_conn_is_secure(&st->conn))
+	if ((m->flags & MK_MECH_BINDING) && !mk_conn_is_secure(st->conn))
 		return false;
 	if ((m->flags & MK_MECH_SCRAM) && !any_scram(d, (enum mk_hash)m->hash))
 		return false;
@@ -59,14 +59,14 @@ static bool offered(const struct mk_stream *st, const struct mk_dispatch *d, con
 /* Whether this kind of login is possible at all on this stream now. */
 static bool may_login(const struct mk_stream *st)
 {
-	return mk_conn_is_secure(&st->conn) || st->c2s->plain_without_tls ||
+	return mk_conn_is_secure(st->conn) || st->c2s->plain_without_tls ||
 	       st->c2s->tls_mode != MK_TLS_STARTTLS_REQUIRED;
 }
 
 static bool has_binding(struct mk_stream *st, const char *type)
 {
 	struct mk_buf b = { 0 };
-	bool ok = mk_conn_is_secure(&st->conn) && mk_tls_binding(st->conn.tls, type, &b) >= 0;
+	bool ok = mk_conn_is_secure(st->conn) && mk_tls_binding(st->conn->tls, type, &b) >= 0;
 	mk_buf_free(&b);
 	return ok;
 }
@@ -415,7 +415,7 @@ static void fetch_binding(struct mk_sasl *x, struct mk_stream *st, const char *t
 {
 	struct mk_buf b = { 0 };
 
-	if (mk_tls_binding(st->conn.tls, type, &b) >= 0) {
+	if (mk_tls_binding(st->conn->tls, type, &b) >= 0) {
 		out->p = mk_arena_strndup(x->arena, b.p, b.n);
 		out->n = b.n;
 	}
@@ -468,7 +468,7 @@ static void begin(struct mk_stream *st, const struct mk_elem *e, bool sasl2)
 	}
 	if (!offered(st, d, d->mechs[i].m)) {
 		fail(st, xmlns, (d->mechs[i].m->flags & (MK_MECH_PLAINTEXT | MK_MECH_BINDING)) &&
-			!mk_conn_is_secure(&st->conn) ? "encryption-required" : "invalid-mechanism");
+			!mk_conn_is_secure(st->conn) ? "encryption-required" : "invalid-mechanism");
 		return;
 	}
 	if (initial != NULL && (sasl2 || mk_elem_text(e).n != 0)) {
@@ -494,7 +494,7 @@ static void begin(struct mk_stream *st, const struct mk_elem *e, bool sasl2)
 	x->domain = mk_jid_domain(st->domain->jid);
 	if (x->mech->state_bytes != 0)
 		x->state = mk_arena_alloc(a, x->mech->state_bytes);
-	if (mk_conn_is_secure(&st->conn)) {
+	if (mk_conn_is_secure(st->conn)) {
 		fetch_binding(x, st, "tls-exporter", &x->exporter);
 		fetch_binding(x, st, "tls-server-end-point", &x->end_point);
 	}

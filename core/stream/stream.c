@@ -58,6 +58,7 @@ void mk_streams_worker_init(struct mk_worker *w)
 	mk_list_init(&preauth);
 	mk_list_init(&loose);
 	mk_list_init(&closing);
+	mk_links_worker_init();
 	parser = mk_parser_new();
 }
 
@@ -68,7 +69,7 @@ void mk_streams_worker_fini(struct mk_worker *w)
 }
 
 uint32_t mk_streams_preauth(void) { return preauth_n; }
-uint32_t mk_streams_lingering(void) { return closing_n; }
+uint32_t mk_streams_lingering(void) { return closing_n + mk_links_lingering(); }
 
 /* ---- accessors of the public interface --------------------------------------------- */
 
@@ -79,7 +80,7 @@ uint32_t mk_stream_state(const struct mk_stream *st)
 		return MK_STREAM_BOUND;
 	return st->jid != NULL ? MK_STREAM_AUTHED : MK_STREAM_OPEN;
 }
-bool mk_stream_is_encrypted(const struct mk_stream *st) { return mk_conn_is_secure(&st->conn); }
+bool mk_stream_is_encrypted(const struct mk_stream *st) { return mk_conn_is_secure(st->conn); }
 struct mk_str mk_stream_domain(const struct mk_stream *st)
 {
 	return st->domain != NULL ? mk_jid_domain(st->domain->jid) : MK_STR_NONE;
@@ -100,7 +101,7 @@ mk_usec mk_session_active_usec(const struct mk_session *s)
 }
 bool mk_stream_may_plain(const struct mk_stream *st)
 {
-	return mk_conn_is_secure(&st->conn) || st->c2s->plain_without_tls;
+	return mk_conn_is_secure(st->conn) || st->c2s->plain_without_tls;
 }
 
 /* ---- a stream that waits for a job ------------------------------------------------------ */
@@ -128,9 +129,30 @@ void mk_stream_release(struct mk_stream *st)
 
 /* ---- writing -------------------------------------------------------------------------- */
 
+/* One element; with a link, a message. */
+static inline void put(struct mk_stream *st, const char *p, size_t n)
+{
+	if (st->link == NULL)
+		mk_conn_send(st->conn, p, n);
+	else
+		st->link->framing->write(st->link, p, n);
+}
+
+/* The default namespace where elements are written: none in a message of its own. */
+static inline const char *outer_ns(const struct mk_stream *st)
+{
+	return st->link == NULL ? MK_NS_CLIENT : "";
+}
+
 void mk_stream_writez(struct mk_stream *st, const char *xml)
 {
-	mk_conn_send(&st->conn, xml, strlen(xml));
+	put(st, xml, strlen(xml));
+}
+
+static void say_end(struct mk_stream *st)
+{
+	mk_stream_writez(st, st->link == NULL ? "</stream:stream>"
+		: "<close xmlns='" MK_NS_FRAMING "'/>");
 }
 
 void mk_stream_write(struct mk_stream *st, const struct mk_elem *e)
@@ -141,8 +163,8 @@ void mk_stream_write(struct mk_stream *st, const struct mk_elem *e)
 	if (st->phase == MK_PHASE_CLOSED)
 		return;
 	mk_buf_clear(b);
-	mk_elem_render(b, e, MK_NS_CLIENT);
-	mk_conn_send(&st->conn, b->p, b->n);
+	mk_elem_render(b, e, outer_ns(st));
+	put(st, b->p, b->n);
 }
 
 static void transport_send(struct mk_stream *st, struct mk_stanza *s, const struct mk_jid *to)
@@ -152,8 +174,11 @@ static void transport_send(struct mk_stream *st, struct mk_stanza *s, const stru
 	if (st->phase == MK_PHASE_CLOSED)
 		return;
 	mk_buf_clear(b);
-	mk_stanza_render(b, s, to);
-	mk_conn_send(&st->conn, b->p, b->n);
+	if (st->link == NULL)
+		mk_stanza_render(b, s, to);
+	else
+		mk_stanza_render_alone(b, s, to);
+	put(st, b->p, b->n);
 }
 
 static void send_header(struct mk_stream *st)
@@ -163,8 +188,11 @@ static void send_header(struct mk_stream *st)
 
 	mk_token(id, sizeof id, 16);
 	mk_buf_clear(b);
-	MK_BUF_LIT(b, "<?xml version='1.0'?><stream:stream xmlns='" MK_NS_CLIENT
-		"' xmlns:stream='" MK_NS_STREAM "' version='1.0' xml:lang='en' id='");
+	if (st->link == NULL)
+		MK_BUF_LIT(b, "<?xml version='1.0'?><stream:stream xmlns='" MK_NS_CLIENT
+			"' xmlns:stream='" MK_NS_STREAM "' version='1.0' xml:lang='en' id='");
+	else
+		MK_BUF_LIT(b, "<open xmlns='" MK_NS_FRAMING "' version='1.0' xml:lang='en' id='");
 	mk_buf_addz(b, id);
 	mk_buf_addc(b, '\'');
 	if (st->domain != NULL) {
@@ -179,16 +207,25 @@ static void send_header(struct mk_stream *st)
 		mk_escape_attr(b, to, strlen(to));
 		mk_buf_addc(b, '\'');
 	}
-	mk_buf_addc(b, '>');
-	mk_conn_send(&st->conn, b->p, b->n);
+	mk_buf_addz(b, st->link == NULL ? ">" : "/>");
+	put(st, b->p, b->n);
 	st->flags |= MK_ST_HEADER_SENT;
+}
+
+static void open_tag(const struct mk_stream *st, struct mk_buf *b, const char *name)
+{
+	MK_BUF_LIT(b, "<stream:");
+	mk_buf_addz(b, name);
+	if (st->link != NULL)
+		MK_BUF_LIT(b, " xmlns:stream='" MK_NS_STREAM "'");
+	mk_buf_addc(b, '>');
 }
 
 void mk_stream_send_features(struct mk_stream *st)
 {
 	struct mk_elem *f = mk_elem_new(&mk_self->turn, "features", MK_NS_STREAM);
 	const struct mk_dispatch *d = mk_dispatch(st->domain->type);
-	bool secure = mk_conn_is_secure(&st->conn);
+	bool secure = mk_conn_is_secure(st->conn);
 	uint32_t state = mk_stream_state(st);
 	bool tls_first = false;
 
@@ -210,12 +247,12 @@ void mk_stream_send_features(struct mk_stream *st)
 	}
 	struct mk_buf *b = &mk_self->scratch;
 	mk_buf_clear(b);
-	/* The stream's own prefix, which the header declared. */
-	MK_BUF_LIT(b, "<stream:features>");
+	/* The stream's own prefix, which the header declared, if there is one. */
+	open_tag(st, b, "features");
 	for (struct mk_elem *c = mk_elem_first(f); c != NULL; c = mk_elem_next(c))
-		mk_elem_render(b, c, MK_NS_CLIENT);
+		mk_elem_render(b, c, outer_ns(st));
 	MK_BUF_LIT(b, "</stream:features>");
-	mk_conn_send(&st->conn, b->p, b->n);
+	put(st, b->p, b->n);
 }
 
 /* ---- the end ---------------------------------------------------------------------------- */
@@ -249,7 +286,10 @@ static void stream_free(struct mk_stream *st)
 		st->flags |= MK_ST_FREE;
 		return;
 	}
-	mk_listener_gone(&st->peer);
+	if (st->link != NULL)
+		mk_link_free(st->link);
+	else
+		mk_listener_gone(&st->peer);
 	mk_metric_bump(metric_open, -1);
 	mk_list_remove(&st->list);
 	closing_n--;
@@ -262,15 +302,26 @@ static void stream_free(struct mk_stream *st)
 	mk_free(st->from);
 	mk_free(st->user_agent);
 	mk_free(st->stanzas);
+	mk_free(st->see_other_uri);
 	if (st->bind_request != NULL)
 		mk_stanza_unref(&st->bind_request);
 	st->magic = 0;
 	mk_free(st);
 }
 
+static struct mk_stream *stream_of(struct mk_conn *c)
+{
+	return &MK_CONTAINER(c, struct mk_tcp_stream, conn)->st;
+}
+
 static void conn_done(struct mk_conn *c)
 {
-	stream_free(MK_CONTAINER(c, struct mk_stream, conn));
+	stream_free(stream_of(c));
+}
+
+void mk_stream_link_done(struct mk_stream *st)
+{
+	stream_free(st);
 }
 
 void mk_stream_leave(struct mk_stream *st)
@@ -300,7 +351,10 @@ static void shut(struct mk_stream *st, enum mk_close_reason why)
 			mk_session_stream_gone(s, why);
 		mk_session_unref(&s);
 	}
-	mk_conn_close(&st->conn, 2000, conn_done);
+	if (st->link != NULL)
+		mk_link_stream_ended(st->link, st->flags & MK_ST_LOST);
+	else
+		mk_conn_close(st->conn, 2000, conn_done);
 	mk_stream_leave(st);
 }
 
@@ -314,7 +368,8 @@ static void send_error(struct mk_stream *st, const char *condition, const char *
 	if (!(st->flags & MK_ST_HEADER_SENT))
 		send_header(st);
 	mk_buf_clear(b);
-	MK_BUF_LIT(b, "<stream:error><");
+	open_tag(st, b, "error");
+	mk_buf_addc(b, '<');
 	mk_buf_addz(b, condition);
 	MK_BUF_LIT(b, " xmlns='" MK_NS_STREAMS "'>");
 	if (content != NULL)
@@ -323,14 +378,15 @@ static void send_error(struct mk_stream *st, const char *condition, const char *
 	mk_buf_addz(b, condition);
 	mk_buf_addc(b, '>');
 	if (detail != NULL)
-		mk_elem_render(b, detail, MK_NS_CLIENT);
+		mk_elem_render(b, detail, outer_ns(st));
 	if (text != NULL) {
 		MK_BUF_LIT(b, "<text xml:lang='en' xmlns='" MK_NS_STREAMS "'>");
 		mk_escape_text(b, text, strlen(text));
 		MK_BUF_LIT(b, "</text>");
 	}
-	MK_BUF_LIT(b, "</stream:error></stream:stream>");
-	mk_conn_send(&st->conn, b->p, b->n);
+	MK_BUF_LIT(b, "</stream:error>");
+	put(st, b->p, b->n);
+	say_end(st);
 	mk_metric_bump(metric_errors, 1);
 }
 
@@ -357,6 +413,16 @@ void mk_stream_redirect(struct mk_stream *st, const char *host)
 	shut(st, MK_CLOSE_LOST);
 }
 
+/* Its own element has it (RFC 7395 3.6.1). */
+static void redirect_uri(struct mk_stream *st, const char *uri)
+{
+	struct mk_elem *e = mk_elem_new(&mk_self->turn, "close", MK_NS_FRAMING);
+
+	mk_elem_set(e, "see-other-uri", uri);
+	mk_stream_write(st, e);
+	shut(st, MK_CLOSE_LOST);
+}
+
 static void transport_carry(struct mk_stream *st, struct mk_session *s)
 {
 	mk_assert(st->session == NULL && st->phase != MK_PHASE_CLOSED);
@@ -371,13 +437,13 @@ static void transport_close(struct mk_stream *st, const char *condition, const c
 	if (condition != NULL)
 		send_error(st, condition, text, NULL, NULL);
 	else if (st->phase != MK_PHASE_CLOSED)
-		mk_stream_writez(st, "</stream:stream>");
+		say_end(st);
 	shut(st, MK_CLOSE_KICKED);
 }
 
 static uint32_t transport_unsent(struct mk_stream *st)
 {
-	return st->phase == MK_PHASE_CLOSED ? UINT32_MAX : mk_conn_unsent(&st->conn);
+	return st->phase == MK_PHASE_CLOSED ? UINT32_MAX : mk_conn_unsent(st->conn);
 }
 
 const struct mk_transport_ops mk_stream_transport = {
@@ -387,20 +453,27 @@ const struct mk_transport_ops mk_stream_transport = {
 
 /* ---- timers ------------------------------------------------------------------------------ */
 
+static int64_t keepalive_of(const struct mk_stream *st)
+{
+	return st->link != NULL && st->keepalive_ms >= 0 ? st->keepalive_ms
+	                                                 : mk_limits()->keepalive_ms;
+}
+
 static void keepalive_due(struct mk_wtimer *t)
 {
 	struct mk_stream *st = MK_CONTAINER(t, struct mk_stream, timer);
 	const struct mk_config_limits *l = mk_limits();
 	mk_usec now = mk_now_usec(), idle = now - st->last_in;
-	int64_t next = 0;
+	int64_t next = keepalive_of(st);
 
 	if (l->idle_timeout_ms != 0 && idle >= l->idle_timeout_ms * 1000) {
 		mk_stream_fail(st, "connection-timeout", NULL);
 		return;
 	}
-	if (l->keepalive_ms != 0)
-		mk_stream_writez(st, " ");             /* RFC 6120 4.6.1        */
-	next = l->keepalive_ms;
+	if (next != 0 && st->link == NULL)
+		mk_conn_send(st->conn, " ", 1);        /* RFC 6120 4.6.1        */
+	else if (next != 0 && st->link->framing->ping != NULL)
+		st->link->framing->ping(st->link);
 	if (l->idle_timeout_ms != 0 && (next == 0 || l->idle_timeout_ms - idle / 1000 < next))
 		next = l->idle_timeout_ms - idle / 1000;
 	if (next > 0)
@@ -417,14 +490,15 @@ static void auth_timeout(struct mk_wtimer *t)
 static void timer_again(struct mk_stream *st)
 {
 	const struct mk_config_limits *l = mk_limits();
+	int64_t keepalive = keepalive_of(st);
 
-	if (l->keepalive_ms != 0 || l->idle_timeout_ms != 0)
-		mk_wtimer_start(&st->timer, l->keepalive_ms != 0 ? l->keepalive_ms
-		                                                 : l->idle_timeout_ms, keepalive_due);
+	if (keepalive != 0 || l->idle_timeout_ms != 0)
+		mk_wtimer_start(&st->timer, keepalive != 0 ? keepalive : l->idle_timeout_ms,
+			keepalive_due);
 }
 
 /* What its clients may send: as the listener's shaper says, else as limits do. */
-static struct mk_config_shaper rates_of(const struct mk_c2s *c)
+struct mk_config_shaper mk_c2s_rates(const struct mk_c2s *c)
 {
 	const struct mk_config_limits *l = mk_limits();
 
@@ -436,7 +510,7 @@ static struct mk_config_shaper rates_of(const struct mk_c2s *c)
 
 void mk_stream_bound(struct mk_stream *st)
 {
-	struct mk_config_shaper r = rates_of(st->c2s);
+	struct mk_config_shaper r = mk_c2s_rates(st->c2s);
 
 	st->phase = MK_PHASE_BOUND;
 	mk_list_remove(&st->list);
@@ -502,33 +576,28 @@ static bool version_is_known(const char *v)
 	       mk_parse_int(mk_strz(dot + 1), 0, 999999, &minor) == 0;
 }
 
-static void on_header(struct mk_stream *st, const char *p, size_t n)
+static void opened(struct mk_stream *st, const struct mk_stream_header *h)
 {
-	struct mk_stream_header h;
 	struct mk_domain *d = NULL;
 	struct mk_jid *to = NULL;
 
-	if (mk_parse_header(&mk_self->turn, p, n, &h) < 0) {
-		mk_stream_fail(st, "not-well-formed", NULL);
-		return;
-	}
 	mk_free(st->from);
 	mk_free(st->lang);
 	mk_free(st->seed);
 	st->from = st->lang = st->seed = NULL;
-	if (h.to != NULL && mk_jid_parsez(h.to, &to) == 0 && to->local_n == 0 && mk_jid_is_bare(to))
+	if (h->to != NULL && mk_jid_parsez(h->to, &to) == 0 && to->local_n == 0 && mk_jid_is_bare(to))
 		d = mk_domain_of(to);
 	if (to != NULL)
 		mk_jid_unref(&to);
 	if (st->domain == NULL || d != NULL)
 		st->domain = d;
-	if (h.from != NULL && strlen(h.from) < 3072 && st->jid == NULL)
-		st->from = keep(h.from);
-	if (!h.is_stream || strcmp(h.xmlns, MK_NS_CLIENT) != 0) {
+	if (h->from != NULL && strlen(h->from) < 3072 && st->jid == NULL)
+		st->from = keep(h->from);
+	if (!h->is_stream || strcmp(h->xmlns, MK_NS_CLIENT) != 0) {
 		mk_stream_fail(st, "invalid-namespace", NULL);
 		return;
 	}
-	if (!version_is_known(h.version)) {
+	if (!version_is_known(h->version)) {
 		mk_stream_fail(st, "unsupported-version", NULL);
 		return;
 	}
@@ -542,9 +611,9 @@ static void on_header(struct mk_stream *st, const char *p, size_t n)
 		return;
 	}
 	/* Identifies a user, it had better be the one that authenticated. */
-	if (st->jid != NULL && h.from != NULL) {
+	if (st->jid != NULL && h->from != NULL) {
 		struct mk_jid *from = NULL;
-		bool ok = mk_jid_parsez(h.from, &from) == 0 && mk_jid_bare_eq(from, st->jid);
+		bool ok = mk_jid_parsez(h->from, &from) == 0 && mk_jid_bare_eq(from, st->jid);
 		if (from != NULL)
 			mk_jid_unref(&from);
 		if (!ok) {
@@ -552,23 +621,48 @@ static void on_header(struct mk_stream *st, const char *p, size_t n)
 			return;
 		}
 	}
-	if (h.lang != NULL && strlen(h.lang) < 64)
-		st->lang = keep(h.lang);
-	st->seed = keep(h.seed);
+	if (h->lang != NULL && strlen(h->lang) < 64)
+		st->lang = keep(h->lang);
+	st->seed = keep(h->seed);
 	send_header(st);
+	if (st->see_other_uri != NULL && st->jid == NULL) {
+		redirect_uri(st, st->see_other_uri);
+		return;
+	}
 	st->phase = st->jid != NULL ? MK_PHASE_AUTHED : MK_PHASE_OPEN;
 	mk_stream_send_features(st);
 }
 
+static void on_header(struct mk_stream *st, const char *p, size_t n)
+{
+	struct mk_stream_header h;
+
+	if (mk_parse_header(&mk_self->turn, p, n, &h) < 0)
+		mk_stream_fail(st, "not-well-formed", NULL);
+	else
+		opened(st, &h);
+}
+
+/* <open/> is what the header is elsewhere (RFC 7395 3.4). */
+static void on_open(struct mk_stream *st, const struct mk_elem *e)
+{
+	struct mk_stream_header h = { .is_stream = true, .prefix = "", .xmlns = MK_NS_CLIENT,
+		.to = mk_elem_attr(e, "to"), .from = mk_elem_attr(e, "from"),
+		.version = mk_elem_attr(e, "version"), .lang = mk_elem_attr(e, "xml:lang") };
+
+	opened(st, &h);
+}
+
 static void on_starttls(struct mk_stream *st)
 {
-	if (st->c2s->tls == NULL || mk_conn_is_secure(&st->conn)) {
-		mk_stream_writez(st, "<failure xmlns='" MK_NS_TLS "'/></stream:stream>");
+	if (st->c2s->tls == NULL || mk_conn_is_secure(st->conn)) {
+		mk_stream_writez(st, "<failure xmlns='" MK_NS_TLS "'/>");
+		say_end(st);
 		shut(st, MK_CLOSE_LOST);
 		return;
 	}
 	mk_stream_writez(st, "<proceed xmlns='" MK_NS_TLS "'/>");
-	mk_conn_flush(&st->conn);
+	mk_conn_flush(st->conn);
 	st->phase = MK_PHASE_TLS;
 }
 
@@ -583,13 +677,13 @@ static void begin_tls(struct mk_stream *st)
 	st->from = st->lang = st->seed = NULL;
 	st->flags &= (uint16_t)~MK_ST_HEADER_SENT;
 	mk_scan_init(&st->scan, false);
-	if (mk_conn_start_tls_for(&st->conn, st->c2s->tls, domain) < 0)
+	if (mk_conn_start_tls_for(st->conn, st->c2s->tls, domain) < 0)
 		shut(st, MK_CLOSE_LOST);
 }
 
 static void secured(struct mk_conn *c)
 {
-	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
+	struct mk_stream *st = stream_of(c);
 
 	if (st->phase == MK_PHASE_TLS) {
 		st->phase = MK_PHASE_HEADER;
@@ -626,7 +720,7 @@ static void on_nonza(struct mk_stream *st, const struct mk_elem *e)
 		return;
 	}
 	bool tls_first = st->c2s->tls_mode == MK_TLS_STARTTLS_REQUIRED &&
-	                 !mk_conn_is_secure(&st->conn);
+	                 !mk_conn_is_secure(st->conn);
 	if (!tls_first && mk_sasl_element(st, e))
 		return;
 	r = tls_first ? NULL : nonza(st, e, &inst);
@@ -741,15 +835,66 @@ static void on_stanza(struct mk_stream *st, struct mk_session *ses, struct mk_st
 	}
 }
 
+struct ending { struct mk_task task; struct mk_stream *stream; };
+
+static void end_now(struct mk_task *t)
+{
+	struct ending *e = MK_CONTAINER(t, struct ending, task);
+	struct mk_stream *st = e->stream;
+
+	mk_free(e);
+	if (st->phase != MK_PHASE_CLOSED) {
+		if (st->flags & MK_ST_HEADER_SENT)
+			say_end(st);
+		shut(st, MK_CLOSE_BY_CLIENT);
+	}
+	mk_stream_leave(st);
+}
+
+/* What it asked before is answered first: answers are in the run queue. */
+static void said_end(struct mk_stream *st)
+{
+	struct ending *e = mk_alloc(sizeof *e);
+
+	st->flags |= MK_ST_PEER_CLOSED;
+	e->stream = st;
+	e->task.run = end_now;
+	st->busy++;
+	mk_worker_run(&e->task);
+}
+
+/* <open/> and <close/> of a stream whose elements stand alone, and what is there
+ * instead of the former; false: another element, where one may be. */
+static bool on_frame(struct mk_stream *st, const struct mk_elem *e)
+{
+	if (mk_elem_is(e, "close", MK_NS_FRAMING)) {
+		/* RFC 7395 3.6: answered even if there was no <open/>. */
+		st->flags |= MK_ST_HEADER_SENT;
+		said_end(st);
+	} else if (mk_elem_is(e, "open", MK_NS_FRAMING) && st->phase == MK_PHASE_HEADER) {
+		on_open(st, e);
+	} else if (st->phase == MK_PHASE_HEADER) {
+		mk_stream_fail(st, mk_elem_is(e, "open", NULL) || mk_elem_is(e, NULL, MK_NS_STREAM)
+			? "invalid-namespace" : "not-authorized", NULL);
+	} else if (mk_streq(mk_elem_xmlns(e), MK_NS_FRAMING)) {
+		mk_stream_fail(st, "unsupported-stanza-type", NULL);
+	} else if (*mk_elem_xmlns(e) == '\0') {
+		mk_stream_fail(st, "invalid-namespace", "each element declares its own");
+	} else {
+		return false;
+	}
+	return true;
+}
+
 /* Before login it may be one: nothing stays of it. */
 static void on_early_element(struct mk_stream *st, const char *p, size_t n)
 {
 	struct mk_arena *a = mk_arena_new();
 	struct mk_elem *e;
 
-	if (mk_parse_secret(MK_NS_CLIENT, st->seed, a, p, n, &e) < 0)
+	if (mk_parse_secret(outer_ns(st), st->seed, a, p, n, &e) < 0)
 		mk_stream_fail(st, "not-well-formed", NULL);
-	else
+	else if (st->link == NULL || !on_frame(st, e))
 		on_nonza(st, e);
 	mk_arena_wipe(a);
 	mk_arena_free(&a);
@@ -760,7 +905,8 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 	struct mk_stanza *s = NULL;
 	struct mk_elem *e;
 
-	if (st->phase == MK_PHASE_HEADER) {            /* <x/> where <stream> is due */
+	/* <x/> where <stream> is due */
+	if (st->phase == MK_PHASE_HEADER && st->link == NULL) {
 		mk_stream_fail(st, "invalid-namespace", NULL);
 		return;
 	}
@@ -771,7 +917,7 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 	/* Most elements are stanzas of a bound stream: parse into their arena. */
 	if (st->phase == MK_PHASE_BOUND || st->phase == MK_PHASE_AUTHED)
 		s = mk_stanza_alloc();
-	if (mk_parse_elem(parser, MK_NS_CLIENT, st->seed, s != NULL ? s->arena : &mk_self->turn,
+	if (mk_parse_elem(parser, outer_ns(st), st->seed, s != NULL ? s->arena : &mk_self->turn,
 	                  p, n, &e) < 0) {
 		if (s != NULL)
 			mk_stanza_unref(&s);
@@ -779,7 +925,8 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 		return;
 	}
 	if (s == NULL || mk_stanza_adopt(s, e) < 0) {
-		on_nonza(st, e);
+		if (st->link == NULL || !on_frame(st, e))
+			on_nonza(st, e);
 		if (s != NULL)
 			mk_stanza_unref(&s);
 	} else if (st->phase == MK_PHASE_BOUND) {
@@ -791,22 +938,6 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 		mk_stanza_unref(&s);
 		mk_stream_fail(st, "not-authorized", NULL);
 	}
-}
-
-struct ending { struct mk_task task; struct mk_stream *stream; };
-
-static void end_now(struct mk_task *t)
-{
-	struct ending *e = MK_CONTAINER(t, struct ending, task);
-	struct mk_stream *st = e->stream;
-
-	mk_free(e);
-	if (st->phase != MK_PHASE_CLOSED) {
-		if (st->flags & MK_ST_HEADER_SENT)
-			mk_stream_writez(st, "</stream:stream>");
-		shut(st, MK_CLOSE_BY_CLIENT);
-	}
-	mk_stream_leave(st);
 }
 
 /* p: "</" ... ">" */
@@ -823,13 +954,7 @@ static void on_end(struct mk_stream *st, const char *p, size_t n)
 		mk_stream_fail(st, "not-well-formed", NULL);
 		return;
 	}
-	/* What it asked before is answered first: answers are in the run queue. */
-	st->flags |= MK_ST_PEER_CLOSED;
-	struct ending *e = mk_alloc(sizeof *e);
-	e->stream = st;
-	e->task.run = end_now;
-	st->busy++;
-	mk_worker_run(&e->task);
+	said_end(st);
 }
 
 /* ---- bytes ------------------------------------------------------------------------------- */
@@ -850,6 +975,24 @@ static void scan_limits(const struct mk_stream *st, struct mk_scan_limits *out)
 static bool stopped(const struct mk_stream *st)
 {
 	return st->phase == MK_PHASE_CLOSED || (st->flags & (MK_ST_BLOCKED | MK_ST_PEER_CLOSED));
+}
+
+static void refused(struct mk_stream *st, enum mk_scan_result r)
+{
+	switch (r) {
+	case MK_SCAN_RESTRICTED:
+		mk_stream_fail(st, "restricted-xml", NULL);
+		break;
+	case MK_SCAN_ENCODING:
+		mk_stream_fail(st, mk_scan_is_foreign(&st->scan) ? "unsupported-encoding"
+			: "not-well-formed", NULL);
+		break;
+	case MK_SCAN_LIMIT:
+		mk_stream_fail(st, "policy-violation", "the element exceeds a limit");
+		break;
+	default:
+		mk_stream_fail(st, "not-well-formed", NULL);
+	}
 }
 
 /* Handles what is complete; how many bytes at the end are not (the scanner has
@@ -890,18 +1033,8 @@ static size_t handle(struct mk_stream *st, const char *p, size_t n, size_t pos, 
 		case MK_SCAN_END:
 			on_end(st, p + start, pos - start);
 			break;
-		case MK_SCAN_RESTRICTED:
-			mk_stream_fail(st, "restricted-xml", NULL);
-			break;
-		case MK_SCAN_MALFORMED:
-			mk_stream_fail(st, "not-well-formed", NULL);
-			break;
-		case MK_SCAN_ENCODING:
-			mk_stream_fail(st, mk_scan_is_foreign(&st->scan) ? "unsupported-encoding"
-				: "not-well-formed", NULL);
-			break;
-		case MK_SCAN_LIMIT:
-			mk_stream_fail(st, "policy-violation", "the element exceeds a limit");
+		default:
+			refused(st, r);
 			break;
 		}
 		start = pos;
@@ -953,7 +1086,7 @@ static void keep_partial(struct mk_stream *st, const char *p, size_t n, size_t s
 
 static void on_data(struct mk_conn *c, const char *p, size_t n)
 {
-	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
+	struct mk_stream *st = stream_of(c);
 	struct mk_str came = { p, n };
 	bool secret = st->flags & MK_ST_SECRET;
 	size_t left, scanned = 0, pos = 0;
@@ -986,7 +1119,7 @@ void mk_stream_block(struct mk_stream *st)
 	if (st->flags & MK_ST_BLOCKED)
 		return;
 	st->flags |= MK_ST_BLOCKED;
-	mk_conn_pause(&st->conn);
+	mk_conn_pause(st->conn);
 }
 
 void mk_stream_unblock(struct mk_stream *st)
@@ -998,7 +1131,7 @@ void mk_stream_unblock(struct mk_stream *st)
 	st->flags &= (uint16_t)~MK_ST_BLOCKED;
 	if (st->flags & MK_ST_HANDLING) {
 		/* Blocked and unblocked within one element: the loop goes on. */
-		mk_conn_resume(&st->conn);
+		mk_conn_resume(st->conn);
 		return;
 	}
 	st->busy++;
@@ -1006,19 +1139,83 @@ void mk_stream_unblock(struct mk_stream *st)
 		left = handle(st, st->partial->p, st->partial->n, st->scanned, &scanned);
 		keep_partial(st, st->partial->p + (st->partial->n - left), left, scanned);
 	}
+	if (st->link != NULL)
+		st->link->framing->resume(st->link);
 	if (!stopped(st))
-		mk_conn_resume(&st->conn);
+		mk_conn_resume(st->conn);
 	mk_stream_leave(st);
+}
+
+/* ---- messages of a link -------------------------------------------------------------------- */
+
+bool mk_stream_takes(const struct mk_stream *st)
+{
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	return !stopped(st);
+}
+
+uint32_t mk_stream_message_max(const struct mk_stream *st)
+{
+	struct mk_scan_limits lim;
+
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	scan_limits(st, &lim);
+	return lim.bytes;
+}
+
+void mk_stream_lost(struct mk_stream *st)
+{
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	shut(st, MK_CLOSE_LOST);
+}
+
+void mk_stream_message(struct mk_stream *st, const char *p, size_t n)
+{
+	struct mk_scan_limits lim;
+	enum mk_scan_result r = MK_SCAN_MORE;
+	size_t used = 0;
+
+	MK_CHECK(st, MK_STREAM_MAGIC);
+	mk_assert(st->link != NULL);
+	if (stopped(st))
+		return;
+	st->busy++;
+	st->flags |= MK_ST_HANDLING;
+	scan_limits(st, &lim);
+	mk_scan_init(&st->scan, true);
+	if (n != 0)
+		r = mk_scan_feed(&st->scan, &lim, p, n, &used);
+	if (r == MK_SCAN_ELEMENT && used == n)
+		on_element(st, p, n);
+	else if (r == MK_SCAN_ELEMENT || r == MK_SCAN_SPACE)
+		/* One element, nothing before it, nothing behind (RFC 7395 3.3.3). */
+		mk_stream_fail(st, "bad-format", "a message is one element");
+	else
+		refused(st, r);
+	st->flags &= (uint16_t)~MK_ST_HANDLING;
+	/* Nothing is left of what came before login. */
+	if (st->jid != NULL)
+		st->flags &= (uint16_t)~MK_ST_SECRET;
+	mk_stream_leave(st);
+}
+
+static void closed(struct mk_stream *st, enum mk_conn_close why)
+{
+	if (why == MK_CONN_OVERFLOW && st->phase == MK_PHASE_BOUND)
+		mk_log(NULL, MK_INFO, "client does not take its output", "user=%s",
+			mk_jid_full(st->session->jid));
+	st->flags |= MK_ST_LOST;
+	shut(st, MK_CLOSE_LOST);
+}
+
+void mk_stream_link_closed(struct mk_stream *st, enum mk_conn_close why)
+{
+	closed(st, why);
 }
 
 static void on_closed(struct mk_conn *c, enum mk_conn_close why)
 {
-	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
-
-	if (why == MK_CONN_OVERFLOW && st->phase == MK_PHASE_BOUND)
-		mk_log(NULL, MK_INFO, "client does not take its output", "user=%s",
-			mk_jid_full(st->session->jid));
-	shut(st, MK_CLOSE_LOST);
+	closed(stream_of(c), why);
 }
 
 static const struct mk_conn_ops conn_ops = {
@@ -1027,11 +1224,10 @@ static const struct mk_conn_ops conn_ops = {
 
 /* ---- coming and moving ------------------------------------------------------------------- */
 
-struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *peer)
+/* Known among those who have not logged in. */
+static void begin(struct mk_stream *st, struct mk_c2s *c, const struct mk_addr *peer)
 {
 	const struct mk_config_limits *l = mk_limits();
-	struct mk_config_shaper r = rates_of(c);
-	struct mk_stream *st = mk_alloc(sizeof *st);
 
 	st->magic = MK_STREAM_MAGIC;
 	atomic_fetch_add(&c->refs, 1);
@@ -1040,9 +1236,6 @@ struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *
 	st->last_in = mk_self->now;
 	mk_metric_bump(metric_open, 1);
 	mk_scan_init(&st->scan, false);
-	mk_conn_init(&st->conn, fd, &conn_ops, (uint32_t)l->out_bytes);
-	if (r.byte_rate != 0)
-		mk_shaper_init(&st->conn.in, (uint32_t)r.byte_rate, (uint32_t)r.byte_burst);
 	st->flags |= MK_ST_PREAUTH | MK_ST_SECRET;
 	mk_list_push(&preauth, &st->list);
 	preauth_n++;
@@ -1054,11 +1247,34 @@ struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *
 		if (oldest != st)
 			mk_stream_fail(oldest, "resource-constraint", NULL);
 	}
-	if (c->tls_mode == MK_TLS_DIRECT && mk_conn_start_tls(&st->conn, c->tls) < 0) {
+}
+
+struct mk_stream *mk_stream_new(struct mk_c2s *c, int fd, const struct mk_addr *peer)
+{
+	struct mk_config_shaper r = mk_c2s_rates(c);
+	struct mk_tcp_stream *t = mk_alloc(sizeof *t);
+	struct mk_stream *st = &t->st;
+
+	st->conn = &t->conn;
+	mk_conn_init(st->conn, fd, &conn_ops, (uint32_t)mk_limits()->out_bytes);
+	if (r.byte_rate != 0)
+		mk_shaper_init(&st->conn->in, (uint32_t)r.byte_rate, (uint32_t)r.byte_burst);
+	begin(st, c, peer);
+	if (c->tls_mode == MK_TLS_DIRECT && mk_conn_start_tls(st->conn, c->tls) < 0) {
 		shut(st, MK_CLOSE_LOST);
 		return NULL;
 	}
-	mk_conn_start(&st->conn);
+	mk_conn_start(st->conn);
+	return st;
+}
+
+struct mk_stream *mk_stream_new_over(struct mk_link *l)
+{
+	struct mk_stream *st = mk_alloc(sizeof *st);
+
+	st->link = l;
+	st->conn = &l->conn;
+	begin(st, l->c2s, &l->peer);
 	return st;
 }
 
@@ -1071,12 +1287,15 @@ static void at_home(struct mk_stream *st, void (*fn)(struct mk_stream *st))
 		fn(st);
 }
 
-static void arrived(struct mk_conn *c)
+static void at_other_worker(struct mk_stream *st)
 {
-	struct mk_stream *st = MK_CONTAINER(c, struct mk_stream, conn);
-
 	mk_wtimer_start(&st->timer, mk_limits()->auth_timeout_ms, auth_timeout);
 	at_home(st, st->arrived);
+}
+
+static void arrived(struct mk_conn *c)
+{
+	at_other_worker(stream_of(c));
 }
 
 void mk_stream_go_home(struct mk_stream *st, void (*fn)(struct mk_stream *st))
@@ -1092,7 +1311,10 @@ void mk_stream_go_home(struct mk_stream *st, void (*fn)(struct mk_stream *st))
 	mk_stream_block(st);
 	st->arrived = fn;
 	mk_wtimer_stop(&st->timer);
-	mk_conn_move(&st->conn, home, arrived, NULL, 0);
+	if (st->link == NULL)
+		mk_conn_move(st->conn, home, arrived, NULL, 0);
+	else if (!mk_link_move(st->link, home, at_other_worker))
+		mk_stream_fail(st, "system-shutdown", NULL);
 }
 
 /* ---- an orderly stop ------------------------------------------------------------------------ */
@@ -1120,4 +1342,5 @@ void mk_streams_close_all(const char *condition)
 	while ((n = mk_list_first(&loose)) != NULL)
 		mk_stream_fail(MK_CONTAINER(n, struct mk_stream, list), condition, NULL);
 	mk_sessions_each(mk_self, close_session, (void *)condition);
+	mk_links_close_all(NULL);
 }

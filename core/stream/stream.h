@@ -2,12 +2,15 @@
  * stream/stream.h - a client's stream (RFC 6120) inside
  *
  * One object from accept to close, on one worker at a time: the accepting one
- * until the client is authenticated, then the home of its bare JID.
+ * until the client is authenticated, then the home of its bare JID. Its
+ * connection is its own (TCP), or that of a link that carries it (transport.h),
+ * where each element is a message by itself.
  */
 #ifndef MK_STREAM_STREAM_H
 #define MK_STREAM_STREAM_H
 
 #include <meerkat/auth.h>
+#include <meerkat/transport.h>
 #include "conf/config.h"
 #include "net/conn.h"
 #include "net/listen.h"
@@ -27,8 +30,9 @@
 #define MK_NS_BIND2   "urn:xmpp:bind:0"
 #define MK_NS_SESSION "urn:ietf:params:xml:ns:xmpp-session"
 #define MK_NS_SASL_CB "urn:xmpp:sasl-cb:0"
+#define MK_NS_FRAMING "urn:ietf:params:xml:ns:xmpp-framing"
 
-/* A c2s listener's settings; counted, as streams outlive a reload. */
+/* A listener's settings; counted, as connections outlive a reload. */
 struct mk_c2s {
 	_Atomic uint32_t refs;
 	struct mk_listener *listener;
@@ -40,6 +44,12 @@ struct mk_c2s {
 	bool is_shaped;                /* by shaper, not by limits              */
 	struct mk_config_shaper shaper;/* without its name                      */
 	char *name;
+	/* of a plugin's kind; NULL with c2s */
+	const struct mk_transport *transport;
+	struct mk_module *module;
+	_Atomic(struct mk_inst *) inst;/* set by main; NULL: it does not run    */
+	void *conf;
+	struct mk_arena *arena;        /* conf's                                */
 };
 
 enum mk_stream_phase {
@@ -60,6 +70,7 @@ enum mk_stream_flag {
 	MK_ST_PEER_CLOSED = 1 << 6,    /* said </stream:stream>                 */
 	MK_ST_HANDLING = 1 << 7,       /* handle() is on the stack              */
 	MK_ST_SECRET = 1 << 8,         /* its input may hold a password: wiped  */
+	MK_ST_LOST = 1 << 9,           /* the connection broke: nothing arrives */
 };
 
 struct mk_stream {
@@ -69,7 +80,8 @@ struct mk_stream {
 	uint16_t attempts;             /* failed ones, in thirds: sasl.c        */
 	uint16_t busy;                 /* callbacks that still look at it       */
 	uint32_t scanned;              /* bytes of partial the scanner has seen */
-	struct mk_conn conn;
+	struct mk_conn *conn;          /* part of us (tcp), or of link          */
+	struct mk_link *link;          /* NULL = TCP                            */
 	struct mk_scan scan;
 	struct mk_buf *partial;        /* an element that is not complete       */
 	struct mk_jid *jid;            /* bare, once authenticated              */
@@ -88,7 +100,33 @@ struct mk_stream {
 	struct mk_stanza *bind_request;/* while a bind waits                    */
 	struct mk_elem *success;       /* SASL2's, in sasl's arena, likewise    */
 	uint8_t inline_waits;          /* and by mk_inline_wait                 */
+	/* of a link's */
+	int64_t keepalive_ms;          /* -1: as limits say                     */
+	char *see_other_uri;
 };
+struct mk_tcp_stream {
+	struct mk_stream st;
+	struct mk_conn conn;
+};
+
+enum mk_link_state { MK_LINK_OPEN, MK_LINK_ENDING };
+/* stream/link.c; on a worker's list until it ends. */
+struct mk_link {
+	uint32_t magic;                /* MK_LINK_MAGIC                         */
+	uint8_t state;                 /* enum mk_link_state                    */
+	bool is_idle;                  /* no stream: counted as not logged in   */
+	struct mk_conn conn;
+	struct mk_inst *inst;
+	const struct mk_link_ops *ops; /* NULL: accepted() did not take it      */
+	void *data;
+	struct mk_c2s *c2s;            /* ref; its stream has another           */
+	struct mk_stream *stream;
+	const struct mk_framing *framing;
+	void (*moved)(struct mk_stream *st);
+	struct mk_list list;
+	struct mk_addr peer;
+};
+#define MK_LINK_MAGIC 0x6c696e6bu
 
 extern const struct mk_transport_ops mk_stream_transport;
 
@@ -139,10 +177,40 @@ void mk_sasl2_finish(struct mk_stream *st);
 /* <session/> of RFC 3921, a no-op. */
 bool mk_session_iq(struct mk_session *ses, struct mk_stanza *s);
 
+/* stream.c, for link.c */
+/* A stream whose connection is l's; the time to log in starts. */
+struct mk_stream *mk_stream_new_over(struct mk_link *l);
+void mk_stream_link_closed(struct mk_stream *st, enum mk_conn_close why);
+/* Its connection is done: st and link may be freed. */
+void mk_stream_link_done(struct mk_stream *st);
+struct mk_config_shaper mk_c2s_rates(const struct mk_c2s *c);
+
+/* link.c */
+void mk_link_accept(struct mk_c2s *c, int fd, const struct mk_addr *peer);
+/* Its stream is over and has said all: framing's end, then closes. */
+void mk_link_stream_ended(struct mk_link *l, bool lost);
+void mk_link_free(struct mk_link *l);
+/* Its stream goes to another worker, where fn(stream) runs; false: the plugin
+ * stops. */
+bool mk_link_move(struct mk_link *l, struct mk_worker *to, void (*fn)(struct mk_stream *st));
+void mk_links_worker_init(void);
+/* Of this worker: those of i (NULL: all) that carry no stream; told STOPPED. */
+void mk_links_close_all(const struct mk_inst *i);
+/* Streams of this worker over links of i. */
+void mk_links_drop(struct mk_inst *i);
+uint32_t mk_links_lingering(void);
+
 /* c2s.c */
 struct mk_tls_store;
+/* m: the module of a kind that is not c2s, whose instance is inst. */
 int  mk_c2s_start(const struct mk_config_listener *l, const struct mk_config *c,
-	struct mk_tls_store *tls, struct mk_diag *d, struct mk_c2s **out);
+	struct mk_tls_store *tls, struct mk_module *m, struct mk_inst *inst,
+	struct mk_diag *d, struct mk_c2s **out);
+/* What p is as a kind of listener, or NULL. */
+const struct mk_transport *mk_plugin_transport(const struct mk_plugin *p);
+/* Settings of a listener of kind p, checked; of arena. where names it. */
+int  mk_c2s_check(const struct mk_config_listener *l, const struct mk_plugin *p,
+	const char *where, struct mk_arena *arena, struct mk_diag *d, void **values_out);
 /* Stops accepting; drops the caller's reference. */
 void mk_c2s_stop(struct mk_c2s **c);
 void mk_c2s_unref(struct mk_c2s **c);

@@ -501,12 +501,15 @@ static struct mk_shared *wire_of(struct mk_stanza *s)
 	return wire;
 }
 
-void mk_stanza_render(struct mk_buf *b, const struct mk_stanza *s, const struct mk_jid *to)
+static inline __attribute__((always_inline)) void render(struct mk_buf *b,
+	const struct mk_stanza *s, const struct mk_jid *to, bool alone)
 {
 	if (to == NULL)
 		to = s->to;
 	mk_buf_addc(b, '<');
 	mk_buf_addz(b, s->root->name);
+	if (alone)
+		MK_BUF_LIT(b, " xmlns='jabber:client'");
 	if (to != NULL) {
 		MK_BUF_LIT(b, " to='");
 		mk_escape_attr(b, to->text, to->full_n);
@@ -519,4 +522,14 @@ void mk_stanza_render(struct mk_buf *b, const struct mk_stanza *s, const struct 
 	} else {
 		mk_elem_render_rest(b, s->root, to != NULL ? "to" : NULL);
 	}
+}
+
+void mk_stanza_render(struct mk_buf *b, const struct mk_stanza *s, const struct mk_jid *to)
+{
+	render(b, s, to, false);
+}
+
+void mk_stanza_render_alone(struct mk_buf *b, const struct mk_stanza *s, const struct mk_jid *to)
+{
+	render(b, s, to, true);
 }

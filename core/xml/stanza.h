@@ -68,6 +68,9 @@ struct mk_stanza *mk_stanza_edit_children(struct mk_stanza **s);
  * MK_STANZA_FANOUT. */
 void mk_stanza_render(struct mk_buf *b, const struct mk_stanza *s,
                       const struct mk_jid *to);
+/* The same, to stand alone: with its namespace. */
+void mk_stanza_render_alone(struct mk_buf *b, const struct mk_stanza *s,
+                            const struct mk_jid *to);
 /* "chat" ... for a type; NULL for NONE. */
 const char *mk_stanza_type_name(enum mk_stanza_type t);
 const char *mk_stanza_error_name(uint16_t error);

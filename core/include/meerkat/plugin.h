@@ -33,6 +33,7 @@ enum mk_plugin_flag {
 };
 
 struct mk_backend;
+struct mk_transport;
 
 struct mk_plugin {
 	uint32_t magic;                /* MK_PLUGIN_MAGIC                       */
@@ -68,6 +69,8 @@ struct mk_plugin {
 	void (*worker_stop)(struct mk_inst *i);
 	/* A storage backend (backend.h), or NULL. */
 	const struct mk_backend *backend;
+	/* since 1.1: a kind of listener (transport.h), or NULL. */
+	const struct mk_transport *transport;
 };
 
 typedef const struct mk_plugin *mk_plugin_entry_fn(uint32_t core_abi);

@@ -70,6 +70,15 @@ MK_API int mk_service_offer(struct mk_inst *i, const char *name, unsigned versio
 MK_API const void *mk_service_get(struct mk_inst *i, const char *name,
 	unsigned version, struct mk_inst **inst_out);
 
+/*
+ * Calls fn for each that is offered under this name by the plugins of the host
+ * type of domain (n 0: none), and by global ones, until it returns false; what
+ * others give to i this way: routes, for example. Valid as above.
+ */
+MK_API void mk_service_each(struct mk_inst *i, struct mk_str domain, const char *name,
+	unsigned version, bool (*fn)(struct mk_inst *giver, const void *fns, void *arg),
+	void *arg);
+
 /* The plugin's own data of an instance, set in start(). */
 MK_API void  mk_inst_set_data(struct mk_inst *i, void *data);
 MK_API void *mk_inst_data(const struct mk_inst *i);
