@@ -937,9 +937,11 @@ static int do_settings(struct plugin_call *x)
 
 	if (r < 0)
 		return r;
-	if (m->plugin->conf == NULL)
-		return 0;
-	mk_conf_describe(m->plugin->conf, "", &b);
+	const struct mk_transport *t = mk_plugin_transport(m->plugin);
+	if (m->plugin->conf != NULL)
+		mk_conf_describe(m->plugin->conf, "", &b);
+	if (t != NULL && t->conf != NULL)
+		mk_conf_describe(t->conf, "listeners[]", &b);
 	mk_cmd_text(x->c, "%s", mk_buf_z(&b));
 	mk_buf_free(&b);
 	return 0;

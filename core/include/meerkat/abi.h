@@ -13,7 +13,6 @@
  *  1.0  first published interface.
  *  1.1  claim.h: service domains and entities without an account; MK_IQ_SERVICE,
  *       MK_IQ_ROOM; MK_SLOT_KEEPS. svc/archive.h: archives of others than accounts.
- *       MK_IQ_ROOM; MK_SLOT_KEEPS.
  *  1.1  meerkat/transport.h, mk_plugin.transport; meerkat/server.h;
  *       mk_service_each.
  */

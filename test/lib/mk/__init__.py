@@ -4,6 +4,7 @@ server.py   starts the built daemon with a configuration, and stops it
 client.py   a blocking XMPP client that shows every byte it is asked to show
 xml.py      an incremental reader of streams
 scram.py    the client's side of RFC 5802
+http.py     HTTP/1.1 as bytes on a socket
 certs.py    certificates by the openssl command
 """
 
