@@ -105,9 +105,11 @@ static bool is_admin(const struct settings *s, struct mk_http_req *r)
 		return false;
 	user = (struct mk_str){ text, (size_t)(colon - text) };
 	password = (struct mk_str){ colon + 1, (size_t)(text + n - colon - 1) };
-	bool right = same_secret(user, s->admin_user) & same_secret(password, s->admin_password);
+	/* Both, always: the time tells nothing of the first. */
+	bool user_fits = same_secret(user, s->admin_user);
+	bool password_fits = same_secret(password, s->admin_password);
 	explicit_bzero(text, (size_t)n);
-	return right;
+	return user_fits && password_fits;
 }
 
 static bool is_near(const struct settings *s, const struct mk_http_req *r)
