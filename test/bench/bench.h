@@ -45,6 +45,7 @@ struct options {
 	const char *ca;
 	const char *tls_priority;
 	const char *source_range;
+	const char *service;            /* NULL: conference.DOMAIN           */
 	pid_t server_pid[PIDS_MAX];
 	size_t n_server_pid;
 	unsigned int slots;             /* sessions at once, in any mode     */
@@ -60,6 +61,9 @@ struct options {
 	unsigned int logins;
 	unsigned int messages;
 	unsigned int sm_every;
+	unsigned int rooms;
+	unsigned int occupants;         /* of each room                      */
+	unsigned int churn;             /* of them, who come and go          */
 	int pin;                        /* -1: not pinned                    */
 	double rate;                    /* per second; 0: no limit           */
 	double seconds;
@@ -74,6 +78,7 @@ struct options {
 	bool presence;
 	bool no_presence;
 	bool bare;
+	bool quiet;
 	bool sm;
 	bool sm_resume;
 	bool json;
@@ -159,6 +164,7 @@ struct conn {
 	X(TIMEOUT, "timeout", "time-outs") \
 	X(XML, "xml", "unreadable streams") \
 	X(MESSAGE, "message", "message errors") \
+	X(ROOM, "room", "joins refused, occupants removed") \
 	X(FULL, "full", "messages not sent, output full")
 
 enum bench_error {
@@ -188,7 +194,7 @@ struct mode {
 	void (*report)(struct bench *b, struct report *r);
 };
 
-extern const struct mode idle_mode, chat_mode, login_mode;
+extern const struct mode idle_mode, chat_mode, login_mode, muc_mode;
 
 struct bench {
 	struct options o;

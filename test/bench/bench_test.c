@@ -12,6 +12,7 @@
 
 #include "bench.h"
 #include "proc.h"
+#include "stamp.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -301,6 +302,8 @@ static void test_defaults_follow_the_mode(void **state)
 {
 	char *idle[] = { "x", "idle", "--from", "5000", "--to", "19000", NULL };
 	char *login[] = { "x", "login", "--concurrency", "8", "--server-pid", "12,34", NULL };
+	char *muc[] = { "x", "muc", "--rooms", "3", "--occupants", "7", NULL };
+	char *crowd[] = { "x", "muc", "--churn", "7", "--occupants", "7", NULL };
 	struct options o;
 
 	(void)state;
@@ -316,6 +319,29 @@ static void test_defaults_follow_the_mode(void **state)
 	assert_false(o.presence);
 	assert_int_equal(o.n_server_pid, 2);
 	assert_int_equal(o.server_pid[1], 34);
+	optind = 0;
+	assert_int_equal(options_read(&o, 6, muc), 0);
+	assert_int_equal(o.slots, 21);
+	assert_int_equal(o.users, 21);
+	assert_true(o.presence);
+	optind = 0;
+	assert_int_equal(options_read(&o, 6, crowd), -1);
+}
+
+static void test_stamps_go_there_and_back(void **state)
+{
+	char out[STAMP_LEN];
+	uint64_t v;
+
+	(void)state;
+	stamp_write(out, STAMP_LEN, 0x0123456789abcdef);
+	assert_memory_equal(out, "0123456789abcdef", STAMP_LEN);
+	assert_true(stamp_read(out, STAMP_LEN, &v) && v == 0x0123456789abcdef);
+	stamp_write(out, 4, 0x12345);
+	assert_true(stamp_read(out, 4, &v) && v == 0x2345);
+	assert_false(stamp_read("00g0", 4, &v));
+	assert_false(stamp_read("00A0", 4, &v));
+	assert_false(stamp_read("00:0", 4, &v));
 }
 
 static void test_own_process_can_be_measured(void **state)
@@ -343,6 +369,7 @@ int main(void)
 		cmocka_unit_test(test_base64_goes_there_and_back),
 		cmocka_unit_test(test_names_are_made_from_formats),
 		cmocka_unit_test(test_defaults_follow_the_mode),
+		cmocka_unit_test(test_stamps_go_there_and_back),
 		cmocka_unit_test(test_own_process_can_be_measured),
 	};
 

@@ -11,6 +11,7 @@
  * other runs (an offline store's) are told apart. Loop's thread.
  */
 #include "bench.h"
+#include "stamp.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,6 @@
 #include <unistd.h>
 
 #define DRAIN_NS (3 * NS_PER_S)
-#define STAMP_LEN 16
 #define MARK_LEN 9                      /* 'm' and eight digits              */
 
 enum phase { LOGIN, SETTLE, WARMUP, MEASURE, DRAIN };
@@ -55,32 +55,6 @@ static void chat_start(struct bench *b)
 
 /* ---- messages ---- */
 
-static void hex_write(char *out, uint64_t v)
-{
-	static const char digit[] = "0123456789abcdef";
-
-	for (int i = STAMP_LEN - 1; i >= 0; i--, v >>= 4)
-		out[i] = digit[v & 15];
-}
-
-static bool hex_read(const char *in, uint64_t *out)
-{
-	uint64_t v = 0;
-
-	for (int i = 0; i < STAMP_LEN; i++) {
-		unsigned int c = (unsigned char)in[i], d = c - '0';
-
-		if (d > 9) {
-			d = c - 'a' + 10;
-			if (d < 10 || d > 15)
-				return false;
-		}
-		v = v << 4 | d;
-	}
-	*out = v;
-	return true;
-}
-
 /* Prepares what c sends to its mate. */
 static void message_build(struct bench *b, struct conn *c)
 {
@@ -106,7 +80,7 @@ static void message_send(struct bench *b, struct conn *c)
 {
 	struct chat *m = b->state;
 
-	hex_write(c->message + c->stamp_at, b->now);
+	stamp_write(c->message + c->stamp_at, STAMP_LEN, b->now);
 	conn_put(b, c, c->message, c->message_len);
 	m->sent++;
 	if (c->is_sm && ++c->sm_out % b->o.sm_every == 0)
@@ -130,7 +104,7 @@ static void chat_stanza(struct bench *b, struct conn *c, const char *s, size_t l
 		else if (a.name_len == 4 && memcmp(a.name, "type", 4) == 0)
 			is_error = a.value_len == 5 && memcmp(a.value, "error", 5) == 0;
 	}
-	if (!id || memcmp(id, m->mark, MARK_LEN) != 0 || !hex_read(id + MARK_LEN, &sent)) {
+	if (!id || memcmp(id, m->mark, MARK_LEN) != 0 || !stamp_read(id + MARK_LEN, STAMP_LEN, &sent)) {
 		m->foreign++;
 		return;
 	}

@@ -1,7 +1,7 @@
 /*
  * main.c - meerkat-bench, a load generator for XMPP servers
  *
- * One thread, one epoll set, one timer. A mode (idle.c, chat.c, login.c)
+ * One thread, one epoll set, one timer. A mode (idle.c, chat.c, ...)
  * decides what is sent; conn.c and negotiate.c do it. It shares no code with
  * the server it measures.
  */
@@ -215,7 +215,8 @@ static int pin(int cpu)
 
 static int choose_mode(struct bench *b)
 {
-	static const struct mode *const modes[] = { &idle_mode, &chat_mode, &login_mode };
+	static const struct mode *const modes[] = {
+		&idle_mode, &chat_mode, &login_mode, &muc_mode };
 
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		if (strcmp(b->o.mode, modes[i]->name) == 0)

@@ -41,10 +41,10 @@ static const struct {
 	{ "ca", TEXT, AT(ca), "FILE", "trusted certificates for --verify (system's)" },
 	{ "source-range", TEXT, AT(source_range), "A-B|none",
 	  "local IPv4 addresses (127.0.1.1-127.0.1.250 to loopback)" },
-	{ "rate", REAL, AT(rate), "N", "logins, in chat messages, started per second" },
+	{ "rate", REAL, AT(rate), "N", "logins, in chat and muc messages, started per second" },
 	{ "concurrency", COUNT, AT(concurrency), "N", "logins under way at once (64)" },
 	{ "timeout", REAL, AT(timeout), "S", "seconds a login may take (30)" },
-	{ "presence", FLAG, AT(presence), NULL, "send initial presence (idle, chat)" },
+	{ "presence", FLAG, AT(presence), NULL, "send initial presence (idle, chat, muc)" },
 	{ "no-presence", FLAG, AT(no_presence), NULL, "send none (login)" },
 	{ "sm", FLAG, AT(sm), NULL, "enable stream management (XEP-0198)" },
 	{ "sm-every", COUNT, AT(sm_every), "K", "request an ack each K stanzas (10)" },
@@ -55,12 +55,18 @@ static const struct {
 	{ "hold", REAL, AT(hold), "S", "idle: seconds to stay when all are in (5)" },
 	{ "settle", REAL, AT(settle), "S", "rest before measuring (1)" },
 	{ "pairs", COUNT, AT(pairs), "P", "chat: pairs of users (100)" },
-	{ "window", COUNT, AT(window), "W", "chat: messages that circulate per pair (1)" },
-	{ "bytes", COUNT, AT(bytes), "B", "chat: bytes of a body (100)" },
+	{ "window", COUNT, AT(window), "W", "chat, muc: messages per pair or occupant (1)" },
+	{ "bytes", COUNT, AT(bytes), "B", "chat, muc: bytes of a body (100)" },
 	{ "bare", FLAG, AT(bare), NULL, "chat: send to bare JIDs" },
-	{ "messages", COUNT, AT(messages), "N", "chat: stop after N, not after --seconds" },
-	{ "seconds", REAL, AT(seconds), "T", "chat, login: length of the measurement (10)" },
-	{ "warmup", REAL, AT(warmup), "S", "chat, login: seconds before it (1)" },
+	{ "rooms", COUNT, AT(rooms), "R", "muc: rooms (10)" },
+	{ "occupants", COUNT, AT(occupants), "N", "muc: occupants of each (50)" },
+	{ "churn", COUNT, AT(churn), "K", "muc: of each room, who come and go; nobody talks" },
+	{ "quiet", FLAG, AT(quiet), NULL, "muc: broadcast presence of moderators only" },
+	{ "service", TEXT, AT(service), "NAME", "muc: where rooms are (conference.DOMAIN)" },
+	{ "messages", COUNT, AT(messages), "N", "chat, muc: stop after N deliveries, not after\n"
+	  "                               --seconds" },
+	{ "seconds", REAL, AT(seconds), "T", "not idle: length of the measurement (10)" },
+	{ "warmup", REAL, AT(warmup), "S", "not idle: seconds before it (1)" },
 	{ "logins", COUNT, AT(logins), "N", "login: stop after N, not after --seconds" },
 	{ "server-pid", PIDS, AT(server_pid), "PID[,PID]", "processes to measure" },
 	{ "pin", INT, AT(pin), "CPU", "run on this CPU only" },
@@ -104,10 +110,11 @@ int options_name(const char *format, unsigned int n, char *out, size_t cap)
 
 void options_usage(void)
 {
-	puts("usage: meerkat-bench idle|chat|login [options]\n\n"
+	puts("usage: meerkat-bench idle|chat|login|muc [options]\n\n"
 	     "  idle   log in N sessions and keep them: memory and login rate\n"
 	     "  chat   pairs exchange messages: rate, latency, CPU\n"
-	     "  login  connect, authenticate, bind, close, over and over\n");
+	     "  login  connect, authenticate, bind, close, over and over\n"
+	     "  muc    rooms: messages to all, or joins and leaves; memory per occupant\n");
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		char left[64];
 
@@ -212,6 +219,12 @@ static int settle(struct options *o)
 		return complain("--starttls and --direct-tls exclude each other");
 	if (o->concurrency == 0 || o->pairs == 0 || o->window == 0 || o->sm_every == 0)
 		return complain("--concurrency, --pairs, --window and --sm-every start at 1");
+	if (o->rooms == 0 || o->occupants < 2 || o->churn >= o->occupants)
+		return complain("--rooms starts at 1, --occupants at 2; --churn is less than it");
+	if ((uint64_t)o->rooms * o->occupants > 1000000)
+		return complain("--rooms times --occupants may not exceed 1000000");
+	if (o->service && options_name(o->service, 1, name, sizeof(name)) <= 0)
+		return bad_value("service", o->service);
 	if (o->bytes > 1000000)
 		return complain("--bytes may not exceed 1000000");
 
@@ -233,7 +246,10 @@ static int settle(struct options *o)
 			o->users = o->slots;
 		return 0;
 	}
-	o->slots = strcmp(o->mode, "chat") == 0 ? 2 * o->pairs : o->sessions;
+	if (strcmp(o->mode, "muc") == 0)
+		o->slots = o->rooms * o->occupants;
+	else
+		o->slots = strcmp(o->mode, "chat") == 0 ? 2 * o->pairs : o->sessions;
 	o->users = o->slots;
 	return 0;
 }
@@ -250,7 +266,8 @@ int options_read(struct options *o, int argc, char **argv)
 		                "-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:"
 		                "+GROUP-SECP384R1",
 		.concurrency = 64, .timeout = 30, .sm_every = 10, .hold = 5,
-		.settle = 1, .pairs = 100, .window = 1, .bytes = 100,
+		.settle = 1, .pairs = 100, .window = 1, .bytes = 100, .rooms = 10,
+		.occupants = 50,
 		.seconds = 10, .warmup = 1, .pin = -1,
 	};
 	memset(longs, 0, sizeof(longs));
@@ -265,7 +282,7 @@ int options_read(struct options *o, int argc, char **argv)
 	if (o->help || o->version)
 		return 0;
 	if (optind + 1 != argc)
-		return complain("give one mode: idle, chat or login (see --help)");
+		return complain("give one mode: idle, chat, login or muc (see --help)");
 	o->mode = argv[optind];
 	if (o->n_connect == 0)
 		o->connect[o->n_connect++] = "127.0.0.1";
