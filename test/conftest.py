@@ -6,6 +6,7 @@ make_server  servers of a test's own: make_server({...changes of the settings})
 account      new accounts on the shared server
 connect      clients: connect() is a connection, connect(account) one that logs
              in; they are closed at the end
+muc          rooms on the shared server, and people in them (mk/muc.py)
 """
 
 import os
@@ -16,6 +17,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 
 import mk  # noqa: E402
+import mk.muc  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +79,11 @@ def connect(request):
 def pair(account, connect):
     """Two users who do not know each other, online, with initial presence."""
     return connect(account(), presence=""), connect(account(), presence="")
+
+
+@pytest.fixture
+def muc(server, account, connect):
+    return mk.muc.Stage(server, account, connect)
 
 
 @pytest.fixture

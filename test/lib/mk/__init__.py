@@ -6,6 +6,7 @@ xml.py      an incremental reader of streams
 scram.py    the client's side of RFC 5802
 http.py     HTTP/1.1 as bytes on a socket
 certs.py    certificates by the openssl command
+muc.py      rooms (XEP-0045)
 """
 
 from .client import Client, StreamClosed, StreamError, Timeout, AuthFailed, fence, settled
