@@ -86,5 +86,9 @@ int64_t mk_uid_wall_ms(int64_t uid)
 
 int64_t mk_uid_at(int64_t wall_ms)
 {
-	return wall_ms <= UID_EPOCH_MS ? 0 : (wall_ms - UID_EPOCH_MS) << 22;
+	if (wall_ms <= UID_EPOCH_MS)
+		return 0;
+	/* Beyond the last one there can be. */
+	return wall_ms - UID_EPOCH_MS > INT64_MAX >> 22 ? INT64_MAX
+	                                                : (wall_ms - UID_EPOCH_MS) << 22;
 }

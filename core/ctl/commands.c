@@ -957,7 +957,7 @@ static int do_hooks(struct plugin_call *x)
 {
 	static const char *const hooks[MK_HOOK_COUNT] = { "", "stanza_in", "stanza_deliver",
 		"stanza_out", "stanza_failed", "session_open", "session_close", "session_lost",
-		"session_resumed", "session_durable", "account_removed" };
+		"session_resumed", "session_durable", "account_removed", "stanza_recovered" };
 	static const char *const bits[MK_MATCH_BITS] = { "message", "presence", "subscription",
 		"probe", "iq", "answer", "error" };
 	bool found = false;
@@ -972,7 +972,7 @@ static int do_hooks(struct plugin_call *x)
 			for (int b = 0; b < MK_MATCH_BITS; b++)
 				for (uint32_t k = 0; k < d->chain[h][b].n; k++) {
 					const struct mk_handler *e = &d->chain[h][b].h[k];
-					bool stanzas = h <= 4;
+					bool stanzas = h <= 4 || h == 11;
 					if (!stanzas && b > 0)
 						continue;
 					mk_cmd_row(x->c);

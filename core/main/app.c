@@ -586,8 +586,7 @@ static void replay_one(void *arg, struct mk_stanza *s)
 
 	(*n)++;
 	mk_stanza_seal(s);
-	if (s->to != NULL)
-		mk_redeliver(s, s->to);
+	mk_recover(s);
 	mk_stanza_unref(&s);
 }
 

@@ -84,6 +84,8 @@ void mk_parcel_send(struct mk_parcel *p, struct mk_worker *w)
 	}
 }
 
+static void recover(struct mk_parcel *p, struct mk_entity *e);
+
 void mk_parcel_run(struct mk_parcel *p)
 {
 	struct mk_entity *e = mk_entity_find(p->to);
@@ -113,6 +115,9 @@ void mk_parcel_run(struct mk_parcel *p)
 	case MK_PARCEL_DELIVER:
 	case MK_PARCEL_REDELIVER:
 		mk_deliver(p);
+		break;
+	case MK_PARCEL_RECOVER:
+		recover(p, e);
 		break;
 	}
 }
@@ -212,6 +217,50 @@ void mk_redeliver(struct mk_stanza *s, const struct mk_jid *to)
 		delay(&p->stanza, to);
 	p->to = mk_jid_ref(to);
 	mk_parcel_send(p, mk_home_of(to));
+}
+
+static void recover_then(struct mk_event *e, enum mk_verdict v)
+{
+	struct mk_parcel *p = e->arg;
+
+	(void)v;
+	p->stanza = e->ev.stanza;
+	mk_redeliver(p->stanza, e->ev.to);
+	mk_parcel_free(p);
+}
+
+static void recover(struct mk_parcel *p, struct mk_entity *e)
+{
+	struct mk_domain *d = mk_domain_of(p->to);
+	struct mk_stanza *s = p->stanza;
+	struct mk_event ev = {
+		.ev = { .stanza = s, .entity = e, .from = s->from,
+			.to = s->to != NULL ? s->to : p->to, .match = s->match },
+		.hook = 11, .then = recover_then, .arg = p };
+
+	p->stanza = NULL;
+	if (d != NULL)
+		mk_event_run(&ev, mk_dispatch(d->type));
+	else
+		recover_then(&ev, MK_NEXT);
+}
+
+void mk_recover(struct mk_stanza *s)
+{
+	/* Clients' have a full 'from'; without 'to' they are to the account. */
+	bool is_clients = s->from != NULL && s->from->local_n != 0 && !mk_jid_is_bare(s->from) &&
+		mk_domain_of(s->from) != NULL;
+	struct mk_parcel *p;
+
+	if (!is_clients) {
+		if (s->to != NULL)
+			mk_redeliver(s, s->to);
+		return;
+	}
+	p = mk_parcel_new(MK_PARCEL_RECOVER);
+	p->stanza = mk_stanza_ref(s);
+	p->to = mk_jid_to_bare(s->from);
+	mk_parcel_send(p, mk_home_of(p->to));
 }
 
 bool mk_ev_is_redelivery(const struct mk_ev_stanza *ev)

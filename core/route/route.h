@@ -19,13 +19,17 @@ struct mk_parcel {
 	void *data;
 	void (*drop)(void *data);
 };
-enum mk_parcel_kind { MK_PARCEL_DELIVER, MK_PARCEL_IN, MK_PARCEL_POST, MK_PARCEL_REDELIVER };
+enum mk_parcel_kind { MK_PARCEL_DELIVER, MK_PARCEL_IN, MK_PARCEL_POST, MK_PARCEL_REDELIVER,
+	MK_PARCEL_RECOVER /* to: the sender */ };
 struct mk_parcel *mk_parcel_new(enum mk_parcel_kind kind);
 void mk_parcel_free(struct mk_parcel *p);
 void mk_parcels_thread_end(void);
 
 /* Takes *s (sealed here). to: where it goes (borrowed), not NULL. Any thread. */
 void mk_route(struct mk_stanza **s, const struct mk_jid *to);
+/* What the journal handed back at start (sealed; borrowed): stanza_recovered at its
+ * sender's home, if that is an account here, then it is routed again. */
+void mk_recover(struct mk_stanza *s);
 /* At the home of p->to: runs stanza_deliver and what follows. Takes p. */
 void mk_deliver(struct mk_parcel *p);
 /* Answers s (borrowed) with an error if it may be answered. */

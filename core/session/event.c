@@ -19,7 +19,7 @@ typedef enum mk_verdict stored_filter_fn(struct mk_inst *, void *, struct mk_sto
 typedef void stored_notify_fn(struct mk_inst *, const void *, struct mk_store *);
 
 enum {
-	STANZAS = 1 << MK_EVENT_CLAIM | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4,
+	STANZAS = 1 << MK_EVENT_CLAIM | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 11,
 	FILTERS = STANZAS | 1 << 7,
 };
 
@@ -108,8 +108,9 @@ static bool park(struct mk_event *e, mk_any_fn *fn)
 		p->dispatch = mk_dispatch_ref(e->dispatch);
 		if (is_stanza(p)) {
 			/* The host's own have no entity: they are at the sender's home. */
+			const struct mk_jid *home = p->hook == 11 ? p->ev.from : p->ev.to;
 			p->entity = p->ev.entity != NULL ? p->ev.entity
-			          : p->ev.to->local_n != 0 ? mk_entity_get(p->ev.to) : NULL;
+			          : home->local_n != 0 ? mk_entity_get(home) : NULL;
 			if (p->from == NULL && p->ev.from != NULL)
 				p->from = mk_jid_ref(p->ev.from);
 			if (p->to == NULL && p->ev.to != NULL)

@@ -33,7 +33,7 @@ void mk_trace_verdict(const struct mk_event *e, const struct mk_inst *i, enum mk
 {
 	static const char *const verdicts[] = { "next", "done", "drop", "fail", "wait" };
 	static const char *const hooks[] = { "claim", "stanza_in", "stanza_deliver", "stanza_out",
-		"stanza_failed" };
+		"stanza_failed", [11] = "stanza_recovered" };
 	static const char *const kinds[] = { "", "message", "presence", "iq" };
 	const struct mk_jid *t = atomic_load(&traced);
 

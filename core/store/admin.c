@@ -69,6 +69,30 @@ static bool is_users(const struct work *w, const struct mk_row *row)
 		mk_str_eq(mk_value_str(&row->v[1]), w->user);
 }
 
+static const struct mk_table_link *link_of(const struct mk_table_info *t)
+{
+	return t->table->size >= offsetof(struct mk_table, link) + sizeof t->table->link
+		? t->table->link : NULL;
+}
+
+/* One row, and what it leads to. */
+static void export_row(struct work *w, const struct mk_table_info *t, const struct mk_row *row)
+{
+	const struct mk_table_link *l = link_of(t);
+	struct mk_value key[MK_COLUMNS_MAX];
+	struct mk_row led;
+	enum mk_store_status s;
+
+	w->result = w->fn(w->arg, t->table, row);
+	if (w->result != 0 || l == NULL || !l->key(row->v, key))
+		return;
+	s = mk_get(w->st, l->to, key, &led);
+	if (s == MK_STORE_OK)
+		w->result = w->fn(w->arg, l->to, &led);
+	else if (s != MK_STORE_NOTFOUND)
+		w->result = -MK_EIO;
+}
+
 static void export_table(void *arg, const struct mk_table_info *t)
 {
 	struct work *w = arg;
@@ -85,7 +109,7 @@ static void export_table(void *arg, const struct mk_table_info *t)
 	/* A scan goes on after a key: the very first may be a row itself. */
 	s = mk_get(w->st, t->table, key, &row);
 	if (s == MK_STORE_OK)
-		w->result = w->fn(w->arg, t->table, &row);
+		export_row(w, t, &row);
 	else if (s != MK_STORE_NOTFOUND)
 		w->result = -MK_EIO;
 	while (w->result == 0 && rows.more) {
@@ -99,7 +123,7 @@ static void export_table(void *arg, const struct mk_table_info *t)
 				rows.more = false;
 				break;
 			}
-			w->result = w->fn(w->arg, t->table, &rows.row[i]);
+			export_row(w, t, &rows.row[i]);
 		}
 		if (rows.more && rows.n > 0) {
 			struct mk_arena *next = mk_arena_new();
@@ -126,10 +150,60 @@ int mk_store_export(struct mk_store *st, const struct mk_jid *user,
 	return w.result;
 }
 
+/* What a row leads to, unless another row does. */
+static enum mk_store_status erase_led(struct work *w, const struct mk_table_info *t,
+	const struct mk_table_link *l, const struct mk_row *row)
+{
+	struct mk_value key[MK_COLUMNS_MAX], other[MK_COLUMNS_MAX];
+	enum mk_store_status s = MK_STORE_NOTFOUND;
+	struct mk_row found;
+
+	if (!l->key(row->v, key))
+		return MK_STORE_OK;
+	if (l->other(row->v, other))
+		s = mk_get(w->st, t->table, other, &found);
+	if (s == MK_STORE_NOTFOUND)
+		s = mk_delete(w->st, l->to, key);
+	return s == MK_STORE_NOTFOUND ? MK_STORE_OK : s;
+}
+
+/* Before its rows are: a row that leads to nothing does no harm. */
+static enum mk_store_status erase_links(struct work *w, const struct mk_table_info *t,
+	const struct mk_value *partition)
+{
+	struct mk_range r = { .size = sizeof r, .limit = PAGE };
+	struct mk_rows rows = { .more = true };
+	enum mk_store_status s = MK_STORE_OK;
+	struct mk_value after[MK_COLUMNS_MAX];
+	struct mk_arena *keys = NULL;
+
+	while (s == MK_STORE_OK && rows.more) {
+		s = mk_query(w->st, t->table, partition, &r, &rows);
+		for (uint32_t i = 0; s == MK_STORE_OK && i < rows.n; i++)
+			s = erase_led(w, t, link_of(t), &rows.row[i]);
+		if (s != MK_STORE_OK || rows.n == 0 || t->keys == t->parts)
+			break;
+		struct mk_arena *next = mk_arena_new();
+		key_copy(t, rows.row[rows.n - 1].v, after, next);
+		if (keys != NULL)
+			mk_arena_free(&keys);
+		keys = next;
+		r.after = after + t->parts;
+		if (t->parts == 2)             /* of more, partition is of the arena */
+			mk_store_job_end(w->st);
+	}
+	if (keys != NULL)
+		mk_arena_free(&keys);
+	return s;
+}
+
 static void erase_partition(struct work *w, const struct mk_table_info *t,
 	const struct mk_value *partition)
 {
 	uint64_t n = 0;
+
+	if (link_of(t) != NULL && erase_links(w, t, partition) != MK_STORE_OK)
+		w->result = -MK_EIO;
 
 	if (mk_delete_range(w->st, t->table, partition, NULL, &n) != MK_STORE_OK)
 		w->result = -MK_EIO;

@@ -3,7 +3,10 @@
  *
  * mk_append runs on workers and only copies the row into its backend's list.
  * One thread per backend takes what has gathered while the last batch was
- * committed, up to APPEND_BATCH rows. A row holds a reference to its stanza
+ * committed, and for storage.append_wait from the first row on: rows of the same
+ * users share the pages of a database, so that of a batch of thousands each
+ * costs a fraction of what it costs alone. Who wants to read what was appended
+ * (mk_append_wait) ends the wait. A row holds a reference to its stanza
  * until it is durable, so the stanza's journal record lives as long: a crash
  * replays it, and the same key again is left as it is. A row stays queued, in
  * its order, for as long as the backend fails.
@@ -16,8 +19,9 @@
 #include "base/metric.h"
 #include "base/ban.h"
 
-#define APPEND_BATCH   400
+#define APPEND_BATCH   4000
 #define APPEND_BACKOFF_MAX (5 * 1000)  /* ms                                */
+#define WAIT_MAX       (10 * 1000)     /* ms, of mk_append_wait             */
 
 struct mk_append_row {
 	struct mk_list node;
@@ -27,11 +31,12 @@ struct mk_append_row {
 };
 
 static _Atomic int64_t queued;
-static int64_t queue_limit = 65536;
+static int64_t queue_limit = 65536, gather_ms;
 
-void mk_append_open(int64_t limit)
+void mk_append_open(int64_t limit, int64_t wait_ms)
 {
 	queue_limit = limit;
+	gather_ms = wait_ms;
 	atomic_store(&queued, 0);
 }
 
@@ -75,6 +80,26 @@ static void row_free(struct mk_append_row *row)
 	mk_free(row);
 }
 
+static void deadline(struct timespec *until, int64_t ms)
+{
+	clock_gettime(CLOCK_MONOTONIC, until);
+	until->tv_sec += ms / 1000;
+	until->tv_nsec += ms % 1000 * 1000000;
+	if (until->tv_nsec >= 1000000000) {
+		until->tv_sec++;
+		until->tv_nsec -= 1000000000;
+	}
+}
+
+/* Under the lock: whether the writer need not wait for more. */
+static bool is_enough(const struct mk_store_backend *b)
+{
+	uint64_t waiting = b->append_last - b->append_taken;
+
+	return waiting >= APPEND_BATCH || b->append_wanted > b->append_taken ||
+		(int64_t)waiting * 4 >= queue_limit;
+}
+
 void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
 	const struct mk_table *t, const struct mk_value *v)
 {
@@ -94,11 +119,53 @@ void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
 	mk_metric_bump(b->metric_queued, 1);
 	pthread_mutex_lock(&b->append_lock);
 	mk_list_push(&b->append_rows, &row->node);
-	if (b->append_waiting) {
+	b->append_last++;
+	if (b->append_waiting && (b->append_idle || is_enough(b))) {
 		b->append_waiting = false;
 		pthread_cond_signal(&b->append_wake);
 	}
 	pthread_mutex_unlock(&b->append_lock);
+}
+
+uint64_t mk_append_mark(const struct mk_table *t)
+{
+	const struct mk_table_info *info = mk_table_find(t);
+	uint64_t mark;
+
+	if (info == NULL)
+		return 0;
+	pthread_mutex_lock(&info->backend->append_lock);
+	mark = info->backend->append_last;
+	pthread_mutex_unlock(&info->backend->append_lock);
+	return mark;
+}
+
+enum mk_store_status mk_append_wait(struct mk_store *st, const struct mk_table *t,
+	uint64_t mark)
+{
+	const struct mk_table_info *info = mk_table_find(t);
+	struct timespec until;
+	int r = 0;
+
+	MK_CHECK(st, MK_STORE_MAGIC);
+	if (info == NULL)
+		return MK_STORE_INVALID;
+	struct mk_store_backend *b = info->backend;
+	if (atomic_load_explicit(&b->append_durable, memory_order_acquire) >= mark)
+		return MK_STORE_OK;
+	deadline(&until, WAIT_MAX);
+	pthread_mutex_lock(&b->append_lock);
+	while (r == 0 && atomic_load(&b->append_durable) < mark) {
+		if (b->append_wanted < mark)
+			b->append_wanted = mark;
+		if (b->append_waiting) {
+			b->append_waiting = false;
+			pthread_cond_signal(&b->append_wake);
+		}
+		r = pthread_cond_timedwait(&b->append_written, &b->append_lock, &until);
+	}
+	pthread_mutex_unlock(&b->append_lock);
+	return r == 0 ? MK_STORE_OK : MK_STORE_RETRY;
 }
 
 /* ---- the writer ----------------------------------------------------------------- */
@@ -106,18 +173,17 @@ void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
 static enum mk_store_status write_rows(struct mk_store *st, struct mk_store_backend *b,
 	struct mk_append_row *const *rows, unsigned n)
 {
-	struct mk_write w[APPEND_BATCH];
+	struct mk_write *w = mk_alloc(n * sizeof *w);
 	mk_usec began;
 
 	for (unsigned i = 0; i < n; i++)
 		w[i] = (struct mk_write){ .op = MK_WRITE_PUT, .table = rows[i]->table,
 			.row = rows[i]->v, .expect = MK_NEW };
 	struct mk_backend_conn *conn = mk_store_enter(st, b, &began);
-	if (conn == NULL)
-		return MK_STORE_RETRY;
-	enum mk_store_status s =
+	enum mk_store_status s = conn == NULL ? MK_STORE_RETRY :
 		mk_store_leave(st, b, MK_OP_APPEND, began, b->be->append(conn, w, n));
 	mk_store_job_end(st);
+	mk_free(w);
 	return s;
 }
 
@@ -128,6 +194,10 @@ static void rows_done(struct mk_store_backend *b, struct mk_append_row **rows, u
 	atomic_fetch_sub(&queued, n);
 	atomic_fetch_sub(&b->append_queued, n);
 	mk_metric_bump(b->metric_queued, -(int64_t)n);
+	pthread_mutex_lock(&b->append_lock);
+	atomic_fetch_add(&b->append_durable, n);
+	pthread_cond_broadcast(&b->append_written);
+	pthread_mutex_unlock(&b->append_lock);
 }
 
 /*
@@ -159,11 +229,19 @@ static unsigned rows_take(struct mk_store_backend *b, struct mk_append_row **row
 	bool *stop_out)
 {
 	unsigned n = 0;
+	struct timespec until;
+	int r = 0;
 
 	pthread_mutex_lock(&b->append_lock);
 	while (mk_list_empty(&b->append_rows) && !b->append_stop) {
-		b->append_waiting = true;
+		b->append_waiting = b->append_idle = true;
 		pthread_cond_wait(&b->append_wake, &b->append_lock);
+	}
+	b->append_idle = false;
+	deadline(&until, gather_ms);
+	while (r == 0 && gather_ms > 0 && !is_enough(b) && !b->append_stop) {
+		b->append_waiting = true;
+		r = pthread_cond_timedwait(&b->append_wake, &b->append_lock, &until);
 	}
 	b->append_waiting = false;
 	while (n < APPEND_BATCH) {
@@ -172,6 +250,7 @@ static unsigned rows_take(struct mk_store_backend *b, struct mk_append_row **row
 			break;
 		rows[n++] = MK_CONTAINER(node, struct mk_append_row, node);
 	}
+	b->append_taken += n;
 	*stop_out = b->append_stop;
 	pthread_mutex_unlock(&b->append_lock);
 	return n;
@@ -182,13 +261,7 @@ static bool wait_ms(struct mk_store_backend *b, int64_t ms)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
+	deadline(&until, ms);
 	pthread_mutex_lock(&b->append_lock);
 	while (!b->append_stop &&
 	       pthread_cond_timedwait(&b->append_wake, &b->append_lock, &until) == 0)
@@ -202,7 +275,7 @@ static void *writer(void *arg)
 {
 	struct mk_store_backend *b = arg;
 	struct mk_store *st = mk_store_new();
-	struct mk_append_row *rows[APPEND_BATCH];
+	struct mk_append_row **rows = mk_alloc(APPEND_BATCH * sizeof *rows);
 	bool stop = false, gave_up = false;
 	unsigned n, lost = 0;
 
@@ -220,6 +293,7 @@ static void *writer(void *arg)
 	if (lost > 0)
 		mk_log(b->inst, MK_WARN, "backend was away at the end: rows are left to the journal",
 			"backend=%s rows=%u", b->name, lost);
+	mk_free(rows);
 	mk_store_free(&st);
 	mk_arena_thread_end();
 	return NULL;
@@ -234,6 +308,7 @@ int mk_append_start(struct mk_store_backend *b)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&b->append_wake, &attr);
+	pthread_cond_init(&b->append_written, &attr);
 	pthread_condattr_destroy(&attr);
 	if (pthread_create(&b->append_thread, NULL, writer, b) != 0)
 		return -MK_EIO;
@@ -252,5 +327,6 @@ void mk_append_stop(struct mk_store_backend *b)
 	pthread_join(b->append_thread, NULL);
 	pthread_mutex_destroy(&b->append_lock);
 	pthread_cond_destroy(&b->append_wake);
+	pthread_cond_destroy(&b->append_written);
 	b->append_started = false;
 }

@@ -55,7 +55,12 @@ struct mk_store_backend {
 	pthread_mutex_t append_lock;
 	pthread_cond_t append_wake;
 	struct mk_list append_rows;    /* of mk_append_row, oldest first        */
+	uint64_t append_last, append_taken;    /* rows ever: queued, being written */
+	uint64_t append_wanted;        /* somebody waits for it                 */
+	_Atomic uint64_t append_durable;       /* rows ever written: any thread */
+	pthread_cond_t append_written;
 	bool append_waiting, append_stop;
+	bool append_idle;              /* waits for a first row                 */
 	pthread_t append_thread;
 	bool append_started;
 	_Atomic unsigned append_queued;/* with those being written              */
@@ -99,7 +104,8 @@ enum mk_store_status mk_store_leave(struct mk_store *st, struct mk_store_backend
 
 /* ---- append.c -------------------------------------------------------------- */
 
-void mk_append_open(int64_t limit);    /* rows, of all backends together    */
+/* limit: rows of all backends together; wait_ms: for company. */
+void mk_append_open(int64_t limit, int64_t wait_ms);
 int  mk_append_start(struct mk_store_backend *b);
 /* Writes what is queued, once more if that fails, and ends the thread. */
 void mk_append_stop(struct mk_store_backend *b);

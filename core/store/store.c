@@ -287,7 +287,7 @@ static int backend_add(const struct mk_store_backend_conf *c, struct mk_diag *d)
 	struct mk_store_backend *b = &set.backends[set.count];
 	const struct mk_backend *be = c->backend;
 
-	if (be == NULL || be->size < sizeof *be) {
+	if (be == NULL || be->size < offsetof(struct mk_backend, get_many)) {
 		mk_diag_add(d, "storage backend %s: the plugin has no backend of this version",
 			c->name);
 		return -MK_EVERSION;
@@ -354,7 +354,7 @@ int mk_stores_open(const struct mk_config *c, const struct mk_store_backend_conf
 	set.arena = mk_arena_new();
 	set.data_dir = mk_arena_strdup(set.arena, c->data_dir != NULL ? c->data_dir : ".");
 	set.backends = mk_alloc((n + 1) * sizeof *set.backends);
-	mk_append_open(c->append_queue > 0 ? c->append_queue : 65536);
+	mk_append_open(c->append_queue > 0 ? c->append_queue : 65536, c->append_wait_ms);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = backend_add(&b[i], d);
 	if (r == 0)
@@ -688,6 +688,39 @@ enum mk_store_status mk_get(struct mk_store *st, const struct mk_table *t,
 	if (s != MK_STORE_OK)
 		return s;
 	CALL(st, i, MK_OP_GET, be->get(conn, t, key, &st->arena, row_out));
+}
+
+static enum mk_store_status get_each(struct mk_backend_conn *conn, const struct mk_backend *be,
+	const struct mk_table *t, const struct mk_value *const *keys, uint32_t n,
+	struct mk_arena *a, struct mk_row *out)
+{
+	enum mk_store_status s = MK_STORE_OK;
+
+	for (uint32_t x = 0; x < n && s == MK_STORE_OK; x++) {
+		out[x] = (struct mk_row){ 0 };
+		s = be->get(conn, t, keys[x], a, &out[x]);
+		if (s == MK_STORE_NOTFOUND)
+			s = MK_STORE_OK;
+	}
+	return s;
+}
+
+enum mk_store_status mk_get_many(struct mk_store *st, const struct mk_table *t,
+	const struct mk_value *const *keys, uint32_t n, struct mk_row *rows_out)
+{
+	if (n == 0)
+		return MK_STORE_OK;
+	FIND(i, t);
+	if (n > 1000)
+		return invalid(t, "too many keys at once");
+	for (uint32_t x = 0; x < n; x++)
+		if (key_check(i, keys[x]) != MK_STORE_OK)
+			return MK_STORE_INVALID;
+	CALL(st, i, MK_OP_GET,
+		be->size >= offsetof(struct mk_backend, get_many) + sizeof be->get_many &&
+		be->get_many != NULL
+			? be->get_many(conn, t, keys, n, &st->arena, rows_out)
+			: get_each(conn, be, t, keys, n, &st->arena, rows_out));
 }
 
 static enum mk_store_status write_check(const struct mk_table_info *i, const struct mk_write *w)

@@ -101,8 +101,8 @@ static const struct mk_backend fake_backend = { .size = sizeof fake_backend,
 #define COLUMNS(...) (const struct mk_column[]){ __VA_ARGS__, { 0 } }
 #define DOMAIN { "domain", MK_TEXT, MK_COL_PARTITION }
 static const struct mk_column row_columns[] = { DOMAIN, { "n", MK_INT, MK_COL_SORT }, { 0 } };
-static const struct mk_table row_table = { sizeof row_table, 1, "rows", row_columns, 0 };
-static const struct mk_table other_table = { sizeof other_table, 1, "others", row_columns, 0 };
+static const struct mk_table row_table = { sizeof row_table, 1, "rows", row_columns, 0, NULL };
+static const struct mk_table other_table = { sizeof other_table, 1, "others", row_columns, 0, NULL };
 static const struct mk_table *const tables[] = { &row_table, &other_table, NULL };
 
 static int open_fakes(const struct mk_config *c, struct mk_diag *d)
@@ -195,7 +195,8 @@ static void test_a_faulty_declaration_is_refused_with_its_reason(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		struct mk_table t = { sizeof t, bad[i].version, bad[i].name, bad[i].columns, bad[i].flags };
+		struct mk_table t = { .size = sizeof t, .version = bad[i].version, .name = bad[i].name,
+			.columns = bad[i].columns, .flags = bad[i].flags };
 		const struct mk_table *const one[] = { &t, NULL };
 		struct mk_diag d = { 0 };
 		assert_int_equal(mk_stores_declare(one, &d), -MK_EINVAL);

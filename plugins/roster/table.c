@@ -23,8 +23,8 @@ static const struct mk_column roster_columns[] = {
 };
 enum { C_DOMAIN, C_USER, C_CONTACT, C_NAME, C_SUBSCRIPTION, C_ASK, C_APPROVED, C_PENDING,
 	C_GROUPS, C_VERSION, C_COUNT };
-const struct mk_table roster_table = { sizeof(struct mk_table), 1, "roster", roster_columns,
-	MK_TABLE_OWNED };
+const struct mk_table roster_table = { .size = sizeof roster_table, .version = 1,
+	.name = "roster", .columns = roster_columns, .flags = MK_TABLE_OWNED };
 
 static const struct mk_column version_columns[] = {
 	{ "domain", MK_TEXT, MK_COL_PARTITION },
@@ -37,8 +37,8 @@ static const struct mk_column version_columns[] = {
 	{ NULL, 0, 0 }
 };
 enum { V_DOMAIN, V_USER, V_VERSION, V_FLOOR, V_SEQ, V_ITEMS, V_REQUESTS, V_COUNT };
-const struct mk_table roster_version_table = { sizeof(struct mk_table), 1, "roster_version",
-	version_columns, MK_TABLE_OWNED };
+const struct mk_table roster_version_table = { .size = sizeof roster_version_table, .version = 1,
+	.name = "roster_version", .columns = version_columns, .flags = MK_TABLE_OWNED };
 
 #define LIVE (MK_ROSTER_TO | MK_ROSTER_FROM | MK_ROSTER_ASK | MK_ROSTER_APPROVED)
 #define SEEN (LIVE | MK_ROSTER_LISTED)

@@ -33,7 +33,7 @@
 #define TABLE(id, v, fl, ...)                                              \
 	static const struct mk_column id##_columns[] = { __VA_ARGS__, { 0 } }; \
 	static const struct mk_table id = { sizeof(struct mk_table), v, #id,   \
-		id##_columns, fl }
+		id##_columns, fl, NULL }
 
 TABLE(things, 1, MK_TABLE_OWNED, DOMAIN, USER, { "name", MK_TEXT, SORT },
 	{ "value", MK_TEXT, MK_COL_NULL }, { "n", MK_INT, 0 }, { "data", MK_BLOB, MK_COL_NULL });
@@ -52,7 +52,7 @@ TABLE(deep, 1, MK_TABLE_OWNED, DOMAIN, USER, { "node", MK_TEXT, PART },
 /* a table named like one of its columns, both words of SQL */
 static const struct mk_column keys_columns[] = { DOMAIN, USER, { "key", MK_BLOB, 0 }, { 0 } };
 static const struct mk_table keys = { sizeof keys, 1, "key", keys_columns,
-	MK_TABLE_OWNED | MK_TABLE_SECRET };
+	MK_TABLE_OWNED | MK_TABLE_SECRET, NULL };
 TABLE(undeclared, 1, 0, DOMAIN, { "x", MK_INT, 0 });
 
 static const struct mk_table *const tables[] = { &things, &numbered, &sorted, &accounts,
@@ -1222,7 +1222,7 @@ static const struct mk_column things2_columns[] = { DOMAIN, USER, { "name", MK_T
 	{ "value", MK_TEXT, MK_COL_NULL }, { "n", MK_INT, 0 }, { "data", MK_BLOB, MK_COL_NULL },
 	{ "extra", MK_INT, MK_COL_NULL | MK_COL_INDEX }, { 0 } };
 static const struct mk_table things2 = { sizeof things2, 2, "things", things2_columns,
-	MK_TABLE_OWNED };
+	MK_TABLE_OWNED, NULL };
 static const struct mk_table *const tables2[] = { &things2, &numbered, NULL };
 
 static bool has_line(struct mk_diag *d, const char *text)
@@ -1344,7 +1344,7 @@ static void test_what_cannot_be_migrated_is_refused_by_name(void **state)
 	mk_store_free(&st);
 	mk_stores_close();
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		struct mk_table t = { sizeof t, 2, "things", bad[i].columns, MK_TABLE_OWNED };
+		struct mk_table t = { sizeof t, 2, "things", bad[i].columns, MK_TABLE_OWNED, NULL };
 		const struct mk_table *const one[] = { &t, NULL };
 		struct mk_diag d = { 0 };
 		assert_true(open_with(one, &d) < 0);

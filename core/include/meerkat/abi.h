@@ -15,6 +15,8 @@
  *       MK_IQ_ROOM; MK_SLOT_KEEPS. svc/archive.h: archives of others than accounts.
  *  1.1  meerkat/transport.h, mk_plugin.transport; meerkat/server.h;
  *       mk_service_each.
+ *  1.1  hook stanza_recovered; mk_get_many, mk_backend.get_many; mk_append_mark,
+ *       mk_append_wait; mk_table.link; mk_uid_wall_ms, mk_uid_at.
  */
 #ifndef MK_ABI_H
 #define MK_ABI_H

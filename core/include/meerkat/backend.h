@@ -89,6 +89,11 @@ struct mk_backend {
 		const struct mk_table *, struct mk_str domain, uint64_t *out);
 	/* For health checks; RETRY if the backend is away. */
 	enum mk_store_status (*ping)(struct mk_backend_conn *);
+	/* since 1.1; may be NULL: the core calls get for each. n whole keys; v NULL
+	 * in the row of one that isn't there. */
+	enum mk_store_status (*get_many)(struct mk_backend_conn *, const struct mk_table *,
+		const struct mk_value *const *keys, uint32_t n, struct mk_arena *,
+		struct mk_row *out);
 };
 
 MK_END_DECLS

@@ -100,6 +100,13 @@ struct mk_ev_account { const struct mk_jid *jid; };
  *  session_durable see mk_session_want_durable
  *  account_removed an account was unregistered (its tables are erased by the
  *                  core); stored only
+ *  stanza_recovered at start, for each stanza that the journal hands back and that
+ *                  came from an account here, before it is routed again (and
+ *                  stanza_deliver runs); the sender's home and host type, session
+ *                  NULL. It passed stanza_in before the crash: whoever appended
+ *                  rows for it there appends them again, as they may not have been
+ *                  durable; their keys make them once. Inline, or by mk_ev_job; a
+ *                  verdict other than MK_NEXT only ends the chain.
  */
 #define MK_HOOKS(FILTER, NOTIFY)                                           \
 	FILTER(1, stanza_in,       struct mk_ev_stanza)                        \
@@ -111,8 +118,9 @@ struct mk_ev_account { const struct mk_jid *jid; };
 	FILTER(7, session_lost,    struct mk_ev_session)                       \
 	NOTIFY(8, session_resumed, struct mk_ev_session)                       \
 	NOTIFY(9, session_durable, struct mk_ev_session)                       \
-	NOTIFY(10, account_removed, struct mk_ev_account)
-#define MK_HOOK_COUNT 11       /* ids start at 1                           */
+	NOTIFY(10, account_removed, struct mk_ev_account)                      \
+	FILTER(11, stanza_recovered, struct mk_ev_stanza)
+#define MK_HOOK_COUNT 12       /* ids start at 1                           */
 
 typedef void mk_any_fn(void);
 /*

@@ -29,12 +29,30 @@ enum mk_table_flag {
 	                                * are exported and erased with the user */
 	MK_TABLE_SECRET = 2,           /* left out of exports (credentials)     */
 };
+struct mk_value;
+struct mk_table_link;
 struct mk_table {
 	uint32_t size, version;        /* version: of this declaration          */
 	const char *name;              /* [a-z][a-z0-9_]*, one in the process   */
 	const struct mk_column *columns;           /* PARTITION first, then SORT,
 	                                * then the rest; ends with name == NULL */
 	uint32_t flags;                /* enum mk_table_flag                    */
+	const struct mk_table_link *link;    /* since 1.1; or NULL                    */
+};
+/*
+ * Rows of an OWNED table that lead to rows of another one (not OWNED, of any
+ * backend), which they may share: a message in two archives. Those are exported
+ * with them, and erased with the last that leads there. row is whole; values put
+ * into a key may point into it.
+ */
+struct mk_table_link {
+	uint32_t size;
+	const struct mk_table *to;
+	/* Where row leads; false: nowhere. */
+	bool (*key)(const struct mk_value *row, struct mk_value *key_out);
+	/* The other row of the same table that may lead there; false: there is
+	 * none. */
+	bool (*other)(const struct mk_value *row, struct mk_value *key_out);
 };
 
 enum mk_store_status {
@@ -118,6 +136,9 @@ struct mk_range {
  * the key columns. */
 MK_API enum mk_store_status mk_get(struct mk_store *st, const struct mk_table *t,
 	const struct mk_value *key, struct mk_row *row_out);
+/* n keys (at most 1000) in one call; the v of a row that isn't there is NULL. */
+MK_API enum mk_store_status mk_get_many(struct mk_store *st, const struct mk_table *t,
+	const struct mk_value *const *keys, uint32_t n, struct mk_row *rows_out);
 /* expect: MK_ANY (insert or replace), MK_NEW (insert only), or a version. */
 MK_API enum mk_store_status mk_put(struct mk_store *st, const struct mk_table *t,
 	const struct mk_value *row, uint64_t expect);
@@ -173,6 +194,13 @@ MK_API struct mk_arena *mk_store_arena(struct mk_store *st);
  * record lives until the row is durable. The same key twice is once. */
 MK_API void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
 	const struct mk_table *t, const struct mk_value *row);
+
+/* How far mk_append got for t's backend, and, in a job, a wait until that much is
+ * durable: RETRY after 10 s. So a reader sees what was appended before. The mark
+ * may be kept and waited for any time later. */
+MK_API uint64_t mk_append_mark(const struct mk_table *t);
+MK_API enum mk_store_status mk_append_wait(struct mk_store *st,
+	const struct mk_table *t, uint64_t mark);
 
 /* RFC 6120 condition for a status that is a failure: internal-server-error
  * (type wait in the answer) ... */

@@ -160,6 +160,10 @@ MK_API bool mk_utf8_valid(const char *p, size_t n);
 /* Unique in the cluster, growing with time: 42 bits of milliseconds, 10 of
  * node, 12 of counter. Any thread. */
 MK_API int64_t mk_uid(void);
+/* When one was made (ms since 1970), and the smallest that can be made at that
+ * time or later. */
+MK_API int64_t mk_uid_wall_ms(int64_t uid);
+MK_API int64_t mk_uid_at(int64_t wall_ms);
 
 MK_END_DECLS
 #endif
