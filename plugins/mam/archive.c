@@ -1,0 +1,552 @@
+/*
+ * mam/archive.c - the rows of archives
+ *
+ * An archive is a box: a small row for each message, by owner and id. A message
+ * between two accounts of one domain is stored once, in archive_body, and both
+ * rows lead there; any other is in its owner's row. Rows are appended by
+ * write-behind (any worker) and read in jobs, behind what the owner has queued.
+ *
+ * Who comes second must know whether the first stored the body for both: shared[]
+ * remembers the last few thousand. What it forgot is stored again, in the row.
+ */
+#include <stdatomic.h>
+
+#include "mam.h"
+
+#define DAY_MS INT64_C(86400000)
+
+static const struct mk_column box_columns[] = {
+	{ "domain", MK_TEXT, MK_COL_PARTITION },
+	{ "user", MK_TEXT, MK_COL_PARTITION },         /* or a room's bare JID  */
+	{ "id", MK_INT, MK_COL_SORT },                 /* mk_stanza_uid: has the time */
+	{ "peer", MK_TEXT, MK_COL_INDEX },             /* bare                  */
+	{ "flags", MK_INT, 0 },                        /* enum box_flag         */
+	{ "size", MK_INT, 0 },                         /* bytes of the stanza   */
+	{ "stanza", MK_TEXT, MK_COL_NULL },            /* absent: in archive_body */
+	{ 0 }
+};
+enum { BOX_ID = 2, BOX_PEER, BOX_FLAGS, BOX_SIZE, BOX_STANZA, BOX_COLUMNS };
+
+static const struct mk_column body_columns[] = {
+	{ "domain", MK_TEXT, MK_COL_PARTITION },
+	{ "bucket", MK_INT, MK_COL_PARTITION },        /* the day               */
+	{ "id", MK_INT, MK_COL_SORT },
+	{ "stanza", MK_TEXT, 0 },
+	{ 0 }
+};
+const struct mk_table archive_body = { .size = sizeof archive_body, .version = 1,
+	.name = "archive_body", .columns = body_columns };
+
+static const struct mk_column text_columns[] = {
+	{ "domain", MK_TEXT, MK_COL_PARTITION },
+	{ "user", MK_TEXT, MK_COL_PARTITION },
+	{ "id", MK_INT, MK_COL_SORT },
+	{ "peer", MK_TEXT, MK_COL_INDEX },
+	{ "words", MK_TEXT, MK_COL_SEARCH },
+	{ 0 }
+};
+const struct mk_table archive_text = { .size = sizeof archive_text, .version = 1,
+	.name = "archive_text", .columns = text_columns, .flags = MK_TABLE_OWNED };
+
+static int64_t bucket_of(int64_t id) { return mk_uid_wall_ms(id) / DAY_MS; }
+
+/* ---- what rows of a box lead to (mk_table_link) ------------------------------------------ */
+
+static bool body_key(const struct mk_value *row, struct mk_value *key)
+{
+	if (row[BOX_STANZA].type != 0)
+		return false;
+	key[0] = row[0];
+	key[1] = mk_int(bucket_of(row[BOX_ID].as.i));
+	key[2] = row[BOX_ID];
+	return true;
+}
+
+/* The other's row: shared bodies are between two accounts of a domain. */
+static bool other_key(const struct mk_value *row, struct mk_value *key)
+{
+	struct mk_str peer = mk_value_str(&row[BOX_PEER]);
+	const char *at = memchr(peer.p, '@', peer.n);
+
+	if (row[BOX_STANZA].type != 0 || at == NULL)
+		return false;
+	key[0] = row[0];
+	key[1] = mk_text((struct mk_str){ peer.p, (size_t)(at - peer.p) });
+	key[2] = row[BOX_ID];
+	return true;
+}
+
+static const struct mk_table_link body_link = { .size = sizeof body_link, .to = &archive_body,
+	.key = body_key, .other = other_key };
+const struct mk_table archive_box = { .size = sizeof archive_box, .version = 1,
+	.name = "archive_box", .columns = box_columns, .flags = MK_TABLE_OWNED,
+	.link = &body_link };
+
+/* ---- owners ------------------------------------------------------------------------- */
+
+struct owner owner_of_account(const struct mk_jid *j)
+{
+	return (struct owner){ mk_jid_domain(j), mk_jid_local(j) };
+}
+
+struct owner owner_of(const struct mk_jid *j)
+{
+	struct mk_str domain = mk_claim_domain(j);
+
+	return domain.n != 0 ? (struct owner){ domain, mk_jid_bare(j) } : owner_of_account(j);
+}
+
+static uint64_t hash_more(uint64_t h, struct mk_str s)
+{
+	for (size_t k = 0; k < s.n; k++)
+		h = (h ^ (unsigned char)s.p[k]) * UINT64_C(0x100000001b3);
+	return (h ^ 0xff) * UINT64_C(0x100000001b3);
+}
+
+static uint64_t hash_of(struct mk_str s)
+{
+	return hash_more(UINT64_C(0xcbf29ce484222325), s);
+}
+
+/* ---- who reads behind what is queued -------------------------------------------------- */
+
+/* Of each owner (several share a place: they wait a little for each other). */
+#define MARKS 4096
+static _Atomic uint64_t marks[MARKS];
+
+static _Atomic uint64_t *mark_of(struct owner o)
+{
+	uint64_t h = hash_more(hash_of(o.domain), o.user);
+
+	return &marks[(h >> 32 ^ h) % MARKS];
+}
+
+static enum mk_store_status see_appended(struct mk_store *st, struct owner o)
+{
+	uint64_t mark = atomic_load_explicit(mark_of(o), memory_order_acquire);
+
+	return mark == 0 ? MK_STORE_OK : mk_append_wait(st, &archive_box, mark);
+}
+
+/* ---- appending ------------------------------------------------------------------------ */
+
+#define SHARED 8192
+static _Atomic uint64_t shared[SHARED];
+
+static uint64_t shared_value(int64_t id, const struct mk_jid *to)
+{
+	return (uint64_t)id ^ hash_of(mk_jid_bare(to));
+}
+
+static _Atomic uint64_t *shared_place(int64_t id)
+{
+	return &shared[((uint64_t)id * UINT64_C(0x9e3779b97f4a7c15)) >> 51];
+}
+
+void shared_note(int64_t id, const struct mk_jid *to)
+{
+	atomic_store_explicit(shared_place(id), shared_value(id, to), memory_order_release);
+}
+
+bool shared_noted(int64_t id, const struct mk_jid *to)
+{
+	return atomic_load_explicit(shared_place(id), memory_order_acquire) == shared_value(id, to);
+}
+
+/* Given by us for this delivery; an archive that several lead to has neither. */
+static bool is_ours(const struct mk_elem *c, const struct mk_jid *account)
+{
+	const char *by;
+
+	if (mk_elem_is(c, "stanza-id", "urn:xmpp:sid:0"))
+		return (by = mk_elem_attr(c, "by")) != NULL && mk_str_eqz(mk_jid_bare(account), by);
+	return mk_elem_is(c, "delay", NS_DELAY) && (by = mk_elem_attr(c, "from")) != NULL &&
+	       mk_str_eqz(mk_jid_domain(account), by);
+}
+
+struct mk_str stored_text(struct mk_arena *a, const struct mk_stanza *s,
+	const struct mk_jid *account)
+{
+	const struct mk_elem *root = mk_stanza_elem(s), *c;
+	struct mk_elem *copy;
+
+	for (c = mk_elem_first(root); c != NULL; c = mk_elem_next(c))
+		if (is_ours(c, account))
+			break;
+	if (c == NULL)
+		return mk_elem_write(a, root);
+	copy = mk_elem_copy(a, root);
+	for (struct mk_elem *x = mk_elem_first(copy), *next; x != NULL; x = next) {
+		next = mk_elem_next(x);
+		if (is_ours(x, account))
+			mk_elem_remove(copy, x);
+	}
+	return mk_elem_write(a, copy);
+}
+
+void body_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct mk_str domain,
+	int64_t id, struct mk_str xml)
+{
+	struct mk_value row[] = { mk_text(domain), mk_int(bucket_of(id)), mk_int(id), mk_text(xml) };
+
+	mk_append(i, ev, &archive_body, row);
+}
+
+void box_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct owner o,
+	const struct entry *e, struct mk_str text)
+{
+	struct mk_value row[BOX_COLUMNS] = { mk_text(o.domain), mk_text(o.user), mk_int(e->id),
+		mk_text(e->with), mk_int(e->flags), mk_int((int64_t)e->xml.n),
+		e->is_shared ? mk_absent() : mk_text(e->xml) };
+
+	mk_append(i, ev, &archive_box, row);
+	if (text.n != 0) {
+		struct mk_value words[] = { row[0], row[1], row[2], row[3], mk_text(text) };
+		mk_append(i, ev, &archive_text, words);
+	}
+	atomic_store_explicit(mark_of(o), mk_append_mark(&archive_box), memory_order_release);
+}
+
+struct mk_str words_of(struct mk_arena *a, const struct mk_elem *message)
+{
+	const char *words = "";
+
+	for (struct mk_elem *c = mk_elem_first(message); c != NULL; c = mk_elem_next(c))
+		if (mk_elem_is(c, "body", "jabber:client") || mk_elem_is(c, "subject", "jabber:client")) {
+			struct mk_str t = mk_elem_text(c);
+			words = mk_arena_printf(a, "%s%s%.*s", words, *words != '\0' ? "\n" : "",
+				(int)t.n, t.p);
+		}
+	return mk_strz(words);
+}
+
+/* ---- reading -------------------------------------------------------------------------- */
+
+static void row_entry(const struct mk_row *row, struct entry *e)
+{
+	e->id = row->v[BOX_ID].as.i;
+	e->with = mk_value_str(&row->v[BOX_PEER]);
+	e->flags = row->v[BOX_FLAGS].as.i;
+	e->size = row->v[BOX_SIZE].as.i;
+	e->is_shared = row->v[BOX_STANZA].type == 0;
+	e->xml = mk_value_str(&row->v[BOX_STANZA]);
+}
+
+/* What shared entries lead to, in one call. */
+static enum mk_store_status bodies_read(struct mk_store *st, struct owner o, struct entry *e,
+	uint32_t n)
+{
+	struct mk_arena *a = mk_store_arena(st);
+	struct mk_value (*key)[3] = mk_arena_alloc(a, n * sizeof *key + 1);
+	const struct mk_value **keys = mk_arena_alloc(a, n * sizeof *keys + 1);
+	struct mk_row *rows = mk_arena_alloc(a, n * sizeof *rows + 1);
+	enum mk_store_status s;
+	uint32_t m = 0;
+
+	for (uint32_t k = 0; k < n; k++)
+		if (e[k].is_shared) {
+			key[m][0] = mk_text(o.domain);
+			key[m][1] = mk_int(bucket_of(e[k].id));
+			key[m][2] = mk_int(e[k].id);
+			keys[m] = key[m];
+			m++;
+		}
+	s = mk_get_many(st, &archive_body, keys, m, rows);
+	m = 0;
+	for (uint32_t k = 0; s == MK_STORE_OK && k < n; k++)
+		if (e[k].is_shared) {
+			if (rows[m].v != NULL)
+				e[k].xml = mk_value_str(&rows[m].v[3]);
+			m++;
+		}
+	return s;
+}
+
+static void page_make(struct mk_store *st, const struct mk_row *row, uint32_t n, bool more,
+	struct box_page *out)
+{
+	uint32_t m = 0;
+
+	out->e = mk_arena_alloc(mk_store_arena(st), n * sizeof *out->e + 1);
+	for (uint32_t k = 0; k < n; k++)
+		if (row[k].v != NULL)
+			row_entry(&row[k], &out->e[m++]);
+	out->n = m;
+	out->more = more;
+}
+
+static enum mk_store_status rows_get(struct mk_store *st, struct owner o, const int64_t *ids,
+	uint32_t n, struct mk_row **rows)
+{
+	struct mk_arena *a = mk_store_arena(st);
+	struct mk_value (*key)[3] = mk_arena_alloc(a, n * sizeof *key + 1);
+	const struct mk_value **keys = mk_arena_alloc(a, n * sizeof *keys + 1);
+
+	*rows = mk_arena_alloc(a, n * sizeof **rows + 1);
+	for (uint32_t k = 0; k < n; k++) {
+		key[k][0] = mk_text(o.domain);
+		key[k][1] = mk_text(o.user);
+		key[k][2] = mk_int(ids[k]);
+		keys[k] = key[k];
+	}
+	return mk_get_many(st, &archive_box, keys, n, *rows);
+}
+
+struct bounds { struct mk_value after, before, equals[BOX_COLUMNS]; struct mk_range range; };
+
+static void bounds_make(struct bounds *b, const struct box_range *r)
+{
+	memset(b, 0, sizeof *b);
+	b->after = mk_int(r->after);
+	b->before = mk_int(r->before);
+	b->range = (struct mk_range){ .size = sizeof b->range,
+		.after = r->after != INT64_MIN ? &b->after : NULL,
+		.before = r->before != INT64_MAX ? &b->before : NULL,
+		.search = r->search, .limit = r->limit, .backward = r->backward };
+	if (r->with.n != 0) {
+		b->equals[BOX_PEER] = mk_text(r->with);        /* archive_text's, too   */
+		b->range.equals = b->equals;
+	}
+}
+
+enum mk_store_status box_rows(struct mk_store *st, struct owner o, const struct box_range *r,
+	struct box_page *out)
+{
+	struct mk_value partition[] = { mk_text(o.domain), mk_text(o.user) };
+	enum mk_store_status s = see_appended(st, o);
+	struct mk_rows rows;
+	struct mk_row *found;
+	struct bounds b;
+	int64_t *ids;
+
+	bounds_make(&b, r);
+	if (s == MK_STORE_OK)
+		s = mk_query(st, r->search != NULL ? &archive_text : &archive_box, partition, &b.range,
+			&rows);
+	if (s != MK_STORE_OK)
+		return s;
+	if (r->search == NULL) {
+		page_make(st, rows.row, rows.n, rows.more, out);
+		return s;
+	}
+	ids = mk_arena_alloc(mk_store_arena(st), rows.n * sizeof *ids + 1);
+	for (uint32_t k = 0; k < rows.n; k++)
+		ids[k] = rows.row[k].v[BOX_ID].as.i;
+	s = rows_get(st, o, ids, rows.n, &found);
+	if (s == MK_STORE_OK)
+		page_make(st, found, rows.n, rows.more, out);
+	return s;
+}
+
+enum mk_store_status box_read(struct mk_store *st, struct owner o, const struct box_range *r,
+	struct box_page *out)
+{
+	enum mk_store_status s = box_rows(st, o, r, out);
+
+	return s == MK_STORE_OK ? bodies_read(st, o, out->e, out->n) : s;
+}
+
+enum mk_store_status box_count(struct mk_store *st, struct owner o, const struct box_range *r,
+	uint64_t *out)
+{
+	struct mk_value partition[] = { mk_text(o.domain), mk_text(o.user) };
+	enum mk_store_status s = see_appended(st, o);
+	struct bounds b;
+
+	bounds_make(&b, r);
+	return s != MK_STORE_OK ? s : mk_count_rows(st,
+		r->search != NULL ? &archive_text : &archive_box, partition, &b.range, out);
+}
+
+enum mk_store_status box_get(struct mk_store *st, struct owner o, const int64_t *ids, uint32_t n,
+	struct box_page *out)
+{
+	enum mk_store_status s = see_appended(st, o);
+	struct mk_row *rows;
+
+	if (s == MK_STORE_OK)
+		s = rows_get(st, o, ids, n, &rows);
+	if (s != MK_STORE_OK)
+		return s;
+	page_make(st, rows, n, false, out);
+	return bodies_read(st, o, out->e, out->n);
+}
+
+/* ---- changing -------------------------------------------------------------------------- */
+
+enum mk_store_status box_replace(struct mk_store *st, struct owner o, const struct entry *e,
+	struct mk_str xml)
+{
+	struct mk_value row[BOX_COLUMNS] = { mk_text(o.domain), mk_text(o.user), mk_int(e->id),
+		mk_text(e->with), mk_int(e->flags), mk_int((int64_t)xml.n), mk_text(xml) };
+	struct mk_value body[] = { row[0], mk_int(bucket_of(e->id)), row[2], row[6] };
+	struct mk_value other[3];
+	enum mk_store_status s;
+
+	s = mk_delete(st, &archive_text, row);
+	if (e->is_shared && (s == MK_STORE_OK || s == MK_STORE_NOTFOUND)) {
+		row[BOX_STANZA] = mk_absent();
+		if (other_key(row, other))
+			s = mk_delete(st, &archive_text, other);
+	}
+	if (s != MK_STORE_OK && s != MK_STORE_NOTFOUND)
+		return s;
+	return e->is_shared ? mk_put(st, &archive_body, body, MK_ANY)
+	                    : mk_put(st, &archive_box, row, MK_ANY);
+}
+
+/* The shared body, unless the other one has its row. */
+static enum mk_store_status body_release(struct mk_store *st, struct owner o, const struct entry *e)
+{
+	struct mk_value row[BOX_COLUMNS] = { mk_text(o.domain), mk_text(o.user), mk_int(e->id),
+		mk_text(e->with) };
+	struct mk_value other[3], body[3];
+	enum mk_store_status s = MK_STORE_NOTFOUND;
+	struct mk_row found;
+
+	if (other_key(row, other))
+		s = mk_get(st, &archive_box, other, &found);
+	if (s == MK_STORE_NOTFOUND && body_key(row, body))
+		s = mk_delete(st, &archive_body, body);
+	return s == MK_STORE_NOTFOUND ? MK_STORE_OK : s;
+}
+
+enum mk_store_status box_delete(struct mk_store *st, struct owner o, const struct entry *e,
+	uint32_t n)
+{
+	struct mk_arena *a = mk_store_arena(st);
+	struct mk_value (*key)[3] = mk_arena_alloc(a, n * sizeof *key + 1);
+	struct mk_write *w = mk_arena_alloc(a, n * sizeof *w + 1);
+	enum mk_store_status s;
+
+	for (uint32_t k = 0; k < n; k++) {
+		key[k][0] = mk_text(o.domain);
+		key[k][1] = mk_text(o.user);
+		key[k][2] = mk_int(e[k].id);
+		w[k] = (struct mk_write){ MK_WRITE_DELETE, &archive_text, key[k], MK_ANY };
+	}
+	/* A body goes first: a row that leads to none shows nothing, a body that
+	 * no row leads to would stay. Rows go last, so that what fails is done
+	 * again. */
+	s = mk_batch(st, w, n, NULL);
+	for (uint32_t k = 0; s == MK_STORE_OK && k < n; k++)
+		if (e[k].is_shared)
+			s = body_release(st, o, &e[k]);
+	for (uint32_t k = 0; k < n; k++)
+		w[k].table = &archive_box;
+	return s == MK_STORE_OK ? mk_batch(st, w, n, NULL) : s;
+}
+
+/* ---- the service ------------------------------------------------------------------------ */
+
+static int code_of(enum mk_store_status s)
+{
+	switch (s) {
+	case MK_STORE_OK:
+		return 0;
+	case MK_STORE_RETRY:
+		return -MK_EAGAIN;
+	case MK_STORE_NOTFOUND:
+		return -MK_ENOENT;
+	case MK_STORE_CONFLICT:
+	case MK_STORE_UNCERTAIN:
+	case MK_STORE_INVALID:
+		break;
+	}
+	return -MK_EIO;
+}
+
+static struct mk_str bare_of(struct mk_str jid)
+{
+	const char *slash = jid.n != 0 ? memchr(jid.p, '/', jid.n) : NULL;
+
+	return slash != NULL ? (struct mk_str){ jid.p, (size_t)(slash - jid.p) } : jid;
+}
+
+void svc_append(struct mk_inst *i, const struct mk_ev_stanza *ev, const struct mk_jid *owner,
+	const struct mk_archive_entry *entry)
+{
+	const struct mam_conf *c = mk_inst_conf(i);
+	struct mk_arena *a = mk_turn_arena();
+	struct entry e = { .id = entry->id, .with = bare_of(entry->with),
+		.xml = mk_elem_write(a, entry->message) };
+
+	box_append(i, ev, owner_of(owner), &e,
+		c->search ? words_of(a, entry->message) : MK_STR_NONE);
+	mk_metric_add(i, STORED, 1);
+}
+
+static void entry_out(struct mk_store *st, const struct entry *e, struct mk_archive_entry *out)
+{
+	struct mk_elem *message = NULL;
+
+	if (e->xml.n != 0 && mk_elem_read(mk_store_arena(st), e->xml, &message) < 0)
+		message = NULL;
+	*out = (struct mk_archive_entry){ .size = sizeof *out, .id = e->id, .with = e->with,
+		.message = message };
+}
+
+int svc_recent(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner, int64_t before,
+	uint32_t limit, void (*fn)(void *arg, const struct mk_archive_entry *entry), void *arg)
+{
+	struct box_range r = { .after = INT64_MIN, .before = before != 0 ? before : INT64_MAX,
+		.limit = limit > 1000 ? 1000 : limit, .backward = true };
+	struct mk_archive_entry entry;
+	struct box_page page;
+	enum mk_store_status s;
+
+	(void)i;
+	if (limit == 0)
+		return 0;
+	s = box_read(st, owner_of(owner), &r, &page);
+	if (s != MK_STORE_OK)
+		return code_of(s);
+	for (uint32_t k = page.n; k > 0; k--) {
+		entry_out(st, &page.e[k - 1], &entry);
+		fn(arg, &entry);
+	}
+	return (int)page.n;
+}
+
+int svc_get(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner, int64_t id,
+	struct mk_archive_entry *out)
+{
+	struct box_page page;
+	enum mk_store_status s = box_get(st, owner_of(owner), &id, 1, &page);
+
+	(void)i;
+	if (s != MK_STORE_OK || page.n == 0)
+		return s != MK_STORE_OK ? code_of(s) : -MK_ENOENT;
+	entry_out(st, &page.e[0], out);
+	return 0;
+}
+
+int svc_replace(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner, int64_t id,
+	const struct mk_elem *message)
+{
+	struct owner o = owner_of(owner);
+	struct box_page page;
+	enum mk_store_status s = box_get(st, o, &id, 1, &page);
+
+	if (s == MK_STORE_OK && page.n == 0)
+		s = MK_STORE_NOTFOUND;
+	if (s == MK_STORE_OK)
+		s = box_replace(st, o, &page.e[0], mk_elem_write(mk_store_arena(st), message));
+	if (s == MK_STORE_OK)
+		mk_metric_add(i, RETRACTED, 1);
+	return code_of(s);
+}
+
+int svc_erase(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner)
+{
+	struct owner o = owner_of(owner);
+	struct mk_value partition[] = { mk_text(o.domain), mk_text(o.user) };
+	enum mk_store_status s = see_appended(st, o);
+
+	(void)i;
+	if (s == MK_STORE_OK)
+		s = mk_delete_range(st, &archive_text, partition, NULL, NULL);
+	if (s == MK_STORE_OK)
+		s = mk_delete_range(st, &archive_box, partition, NULL, NULL);
+	return code_of(s);
+}

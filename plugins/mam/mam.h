@@ -1,0 +1,159 @@
+/*
+ * mam/mam.h - what the files of this plugin share
+ *
+ * archive.c keeps and reads archives, query.c speaks the protocol, prefs.c knows
+ * whose messages are kept, keep.c lets old ones go, mam.c is the plugin.
+ */
+#ifndef MAM_H
+#define MAM_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <meerkat/claim.h>
+#include <meerkat/plugin.h>
+#include <meerkat/svc/archive.h>
+
+#define NS_MAM      "urn:xmpp:mam:2"
+#define NS_FORWARD  "urn:xmpp:forward:0"
+#define NS_DELAY    "urn:xmpp:delay"
+#define NS_DATA     "jabber:x:data"
+#define NS_RSM      "http://jabber.org/protocol/rsm"
+#define NS_HINTS    "urn:xmpp:hints"
+#define NS_RETRACT  "urn:xmpp:message-retract:1"
+#define NS_FULLTEXT "urn:xmpp:fulltext:0"
+#define VAR_FULLTEXT "{" NS_FULLTEXT "}fulltext"
+
+struct mam_conf {
+	int64_t page, max_page;        /* results                               */
+	int64_t retention;             /* ms; 0 = for ever                      */
+	int64_t quota;                 /* bytes of a user's archive; 0 = any    */
+	int64_t quota_messages;        /* 0 = any                               */
+	bool preferences, search, groupchat;
+};
+
+enum mam_metric { STORED, QUERIES, RESULTS, EXPIRED, OVER_QUOTA, RETRACTED, REFUSED };
+
+/* ---- archive.c ----------------------------------------------------------------- */
+
+extern const struct mk_table archive_box, archive_body, archive_text, archive_prefs;
+
+enum box_flag {
+	BOX_OUT = 1,                   /* the owner sent it                     */
+	BOX_GROUPCHAT = 2,             /* a room's message in a user's archive  */
+};
+
+/* Whose archive: the first columns of its rows. */
+struct owner { struct mk_str domain, user; };
+/* Borrows from j, or of a for a room. */
+struct owner owner_of_account(const struct mk_jid *j);
+struct owner owner_of(const struct mk_jid *j);
+
+/* What is stored of a stanza: its text without what only this delivery added, in a. */
+struct mk_str stored_text(struct mk_arena *a, const struct mk_stanza *s,
+	const struct mk_jid *account);
+
+struct entry {
+	int64_t id, flags, size;       /* size: bytes of the text, when read    */
+	struct mk_str with;            /* bare                                  */
+	struct mk_str xml;             /* n 0 and is_shared: it is in archive_body;
+	                                * n 0 else: gone                        */
+	bool is_shared;
+};
+/* Rows for one owner. text: what is to be found by search, or none. */
+void box_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct owner o,
+	const struct entry *e, struct mk_str text);
+/* The body that two rows of one domain share. */
+void body_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct mk_str domain,
+	int64_t id, struct mk_str xml);
+/* Notes that the body of id, to this account, was appended as shared; and whether
+ * it was: a "no" may be wrong, and costs a copy. Any thread. */
+void shared_note(int64_t id, const struct mk_jid *to);
+bool shared_noted(int64_t id, const struct mk_jid *to);
+
+struct box_range {
+	int64_t after, before;         /* exclusive; INT64_MIN, INT64_MAX: open */
+	struct mk_str with;            /* bare; n 0 = any                       */
+	const char *search;            /* or NULL                               */
+	uint32_t limit;
+	bool backward;
+};
+struct box_page { struct entry *e; uint32_t n; bool more; };
+/* In jobs. What was appended before is seen. Entries are in the job's arena, in the
+ * order of reading. */
+enum mk_store_status box_read(struct mk_store *st, struct owner o, const struct box_range *r,
+	struct box_page *out);
+/* The same without the bodies of what is shared. */
+enum mk_store_status box_rows(struct mk_store *st, struct owner o, const struct box_range *r,
+	struct box_page *out);
+enum mk_store_status box_count(struct mk_store *st, struct owner o, const struct box_range *r,
+	uint64_t *out);
+/* Those that are there, in the order of ids: n of them. */
+enum mk_store_status box_get(struct mk_store *st, struct owner o, const int64_t *ids, uint32_t n,
+	struct box_page *out);
+enum mk_store_status box_replace(struct mk_store *st, struct owner o, const struct entry *e,
+	struct mk_str xml);
+/* With bodies that no other row needs. */
+enum mk_store_status box_delete(struct mk_store *st, struct owner o, const struct entry *e,
+	uint32_t n);
+
+/* The offered service, but for query(). */
+void svc_append(struct mk_inst *i, const struct mk_ev_stanza *ev, const struct mk_jid *owner,
+	const struct mk_archive_entry *entry);
+int svc_recent(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner, int64_t before,
+	uint32_t limit, void (*fn)(void *arg, const struct mk_archive_entry *entry), void *arg);
+int svc_get(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner, int64_t id,
+	struct mk_archive_entry *out);
+int svc_replace(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner, int64_t id,
+	const struct mk_elem *message);
+int svc_erase(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner);
+
+/* The words of a message: its bodies and subjects, in a. */
+struct mk_str words_of(struct mk_arena *a, const struct mk_elem *message);
+
+/* ---- query.c ------------------------------------------------------------------- */
+
+int  query_load(struct mk_module *m);
+/* Handler of <query/> and <metadata/> to an account. */
+enum mk_verdict on_query(struct mk_inst *i, struct mk_iq_req *r);
+enum mk_verdict svc_query(struct mk_inst *i, struct mk_iq_req *r, const struct mk_archive_query *q);
+
+/* ---- prefs.c ------------------------------------------------------------------- */
+
+/* What a user wants kept (XEP-0441). */
+struct prefs {
+	bool is_known;
+	uint8_t dflt;                  /* enum prefs_default                    */
+	char *always, *never;          /* JIDs, each with a newline behind it;
+	                                * NULL = none; of mk_alloc              */
+};
+enum prefs_default { PREFS_ALWAYS, PREFS_NEVER, PREFS_ROSTER };
+
+int  prefs_load(struct mk_module *m);
+/* Of the owner of a box, if they are in memory at this, its home worker; e may be
+ * NULL. To be used before anything else runs. */
+const struct prefs *prefs_peek(const struct mk_entity *e, const struct mk_jid *account);
+/* What was read, from now on in memory. Takes what p holds. */
+const struct prefs *prefs_put(struct mk_entity *e, const struct mk_jid *account, struct prefs *p);
+void prefs_forget(struct mk_entity *e, const struct mk_jid *account);
+void prefs_clear(struct prefs *p);
+/* In a job. */
+enum mk_store_status prefs_read(struct mk_store *st, const struct mk_jid *account,
+	struct prefs *out);
+/* 1, 0, or -1: it depends on whether other is in the roster. */
+int  prefs_want(const struct prefs *p, const struct mk_jid *other);
+enum mk_verdict on_prefs(struct mk_inst *i, struct mk_iq_req *r);
+
+/* ---- keep.c -------------------------------------------------------------------- */
+
+struct keep;                           /* where its walk stands                 */
+struct keep *keep_new(void);
+void keep_free(struct keep **k);
+/* mk_every: a step of the walk over archives. */
+void keep_step(struct mk_inst *i, struct mk_store *st);
+
+/* ---- mam.c --------------------------------------------------------------------- */
+
+struct mam { struct keep *keep; };
+
+#endif
