@@ -33,6 +33,8 @@ struct mk_iq_req {
 	struct mk_job job;
 	bool job_wanted, in_job, in_handler;
 	uint8_t state;
+	bool *ended;                   /* while its second half runs: set when it
+	                                * is answered, and so gone              */
 	int err;
 };
 
@@ -41,6 +43,8 @@ static void req_end(struct mk_iq_req *r)
 	struct mk_stanza *answer = r->answer;
 	struct mk_entity *held = r->held;
 
+	if (r->ended != NULL)
+		*r->ended = true;
 	mk_list_remove(&r->node);
 	mk_stanza_unref(&r->stanza);
 	if (r->session != NULL)
@@ -135,9 +139,32 @@ static void job_run(struct mk_job *j, void *thread_data)
 /* The second half of one that is answered already, or will be by the caller. */
 static void done_before(struct mk_iq_req *r, int err)
 {
+	void (*done)(struct mk_inst *, struct mk_iq_req *, int) = r->done_fn;
+
+	r->done_fn = NULL;
 	r->in_handler = true;
-	r->done_fn(r->inst, r, err);
+	done(r->inst, r, err);
 	r->in_handler = false;
+}
+
+static void submit(struct mk_iq_req *r);
+
+/* The second half of one that is open: it answers, and r is gone then, or finds that
+ * it needs another job. */
+static void done_open(struct mk_iq_req *r)
+{
+	void (*done)(struct mk_inst *, struct mk_iq_req *, int) = r->done_fn;
+	bool ended = false;
+
+	r->done_fn = NULL;
+	r->job_wanted = false;
+	r->ended = &ended;
+	done(r->inst, r, 0);
+	if (ended)
+		return;
+	r->ended = NULL;
+	if (r->job_wanted)
+		submit(r);
 }
 
 static void job_done(struct mk_job *j)
@@ -147,7 +174,7 @@ static void job_done(struct mk_job *j)
 
 	r->in_job = false;
 	if (r->done_fn != NULL && r->state == REQ_OPEN && r->err >= 0) {
-		r->done_fn(inst, r, 0);        /* answers: r may be gone            */
+		done_open(r);
 		mk_inst_leave(inst);
 		return;
 	}

@@ -77,7 +77,13 @@ static void job_done(struct mk_job *j)
 
 	if (done != NULL) {
 		e->done_fn = NULL;
+		e->job_fn = NULL;
 		v = done(e->inst, &e->ev, e->data);
+		if (v == MK_WAIT && e->job_fn != NULL) {
+			/* It found that it needs another. */
+			mk_pool_submit(e->inst->pool, &e->job);
+			return;
+		}
 	}
 	mk_inst_leave(e->inst);
 	if (is_stanza(e))
@@ -158,7 +164,7 @@ static void advance(struct mk_event *e)
 			((notify_fn *)h->fn)(h->inst, payload(e));
 		if (MK_UNLIKELY(mk_tracing) && is_stanza(e))
 			mk_trace_verdict(e, h->inst, v);
-		if (v == MK_WAIT) {
+		while (v == MK_WAIT) {
 			mk_any_fn *fn = e->job_fn;
 			mk_ev_done_fn *done = e->done_fn;
 			e->job_fn = NULL;
@@ -166,7 +172,7 @@ static void advance(struct mk_event *e)
 				return;
 			e->done_fn = NULL;
 			v = done != NULL ? done(h->inst, &e->ev, e->data) : MK_NEXT;
-			if (v == MK_WAIT)
+			if (v == MK_WAIT && e->job_fn == NULL)
 				v = MK_NEXT;
 		}
 		if (v != MK_NEXT) {

@@ -17,6 +17,7 @@
  *       mk_service_each.
  *  1.1  hook stanza_recovered; mk_get_many, mk_backend.get_many; mk_append_mark,
  *       mk_append_wait; mk_table.link; mk_uid_wall_ms, mk_uid_at.
+ *       mk_ev_job_then, mk_iq_job_then: done may ask for another job.
  */
 #ifndef MK_ABI_H
 #define MK_ABI_H

@@ -147,9 +147,10 @@ MK_API enum mk_verdict mk_ev_job(struct mk_ev_stanza *ev, mk_ev_job_fn *fn);
 
 /*
  * The same in two halves: work on a job thread, then done on the worker, where
- * sessions and slots can be reached; done's verdict counts (MK_WAIT as
- * MK_NEXT). The entity is held over both, so what work read is still so in
- * done, as far as this node writes it in such handlers. data is the handler's;
+ * sessions and slots can be reached; done's verdict counts (since 1.1 also
+ * MK_WAIT, when it called this again for another job). The entity is held over
+ * all of it, so what work read is still so in done, as far as this node writes it
+ * in such handlers. data is the handler's;
  * done runs exactly once, without work if i is stopping. ev->session may have
  * ended meanwhile (mk_session_is_open), and ev->entity is as it was: use
  * mk_entity_find for a recipient's. Returns MK_WAIT.

@@ -49,7 +49,8 @@ MK_API enum mk_verdict mk_iq_job(struct mk_iq_req *r,
  * The same in two halves: stored_fn, then done on the worker with what it
  * returned. done runs exactly once, without stored_fn (err -MK_ECLOSED) if i is
  * stopping. If err is 0 and r was not answered, it is done's to answer, and
- * what done sends after that follows the answer.
+ * what done sends after that follows the answer. Since 1.1 it may call this
+ * again instead, for another job.
  */
 MK_API enum mk_verdict mk_iq_job_then(struct mk_iq_req *r,
 	int (*stored_fn)(struct mk_inst *, struct mk_iq_req *, struct mk_store *),
