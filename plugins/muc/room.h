@@ -58,7 +58,7 @@ struct muc_conf {
 	int64_t max_users;             /* most that a room may be set to        */
 	int64_t max_rooms;             /* that one user may own; 0 = any number */
 	int64_t max_affiliations;      /* of one room                           */
-	int64_t history;               /* messages that a room keeps            */
+	int64_t history, new_history;  /* messages that a room keeps: most; new */
 	int64_t hibernate;             /* ms without occupants                  */
 	int64_t max_message, max_presence;     /* bytes; 0 = any                */
 	int64_t message_rate, presence_rate;   /* per occupant and second       */
@@ -106,9 +106,9 @@ struct affil_entry {
 };
 
 struct message {               /* of the history; newest last           */
-	struct mk_stanza *stanza;      /* with <delay/>, from the occupant      */
+	struct mk_stanza *stanza;      /* ref; from the occupant                */
 	int64_t time_ms;
-	uint32_t bytes;
+	bool is_delayed;               /* has its <delay/>                      */
 };
 
 struct room {
@@ -120,10 +120,11 @@ struct room {
 	struct config conf;
 	bool is_stored;                /* has a row                             */
 	bool is_locked;                /* waits for its first configuration     */
-	bool is_gone;                  /* was destroyed: nothing more is of use */
+	bool is_gone;                  /* closed while a job had it             */
 	uint32_t changing;             /* jobs of room_change under way         */
 
 	struct table by_nick, seats_by_jid, affils;
+	uint32_t nicks_n;              /* affils with a reserved nickname       */
 	struct seat **seats;           /* all, for sending                      */
 	uint32_t seats_n, seats_size;
 
@@ -136,6 +137,7 @@ struct room {
 	uint8_t secret[32];            /* of occupant ids; stored               */
 	int64_t active_ms;             /* wall time of the last message         */
 	struct mk_timer *idle;
+	struct listing *listing;       /* disco.c; NULL: not listed from memory */
 };
 
 /* ---- room.c: asking ------------------------------------------------------------------- */
@@ -157,6 +159,8 @@ void room_affils_each(const struct room *r, void (*fn)(struct affil_entry *a, vo
 struct affil_entry *room_nick_owner(const struct room *r, struct mk_str nick,
 	const struct mk_jid *jid);
 bool room_shows_jids(const struct room *r, const struct occupant *to);
+/* XEP-0421, as text. */
+void occupant_id_text(const struct occupant *o, char out[33]);
 static inline struct mk_str occupant_nick(const struct occupant *o)
 {
 	return mk_jid_resource(o->address);
@@ -168,17 +172,25 @@ static inline struct mk_str occupant_nick(const struct occupant *o)
 struct room *room_open(struct mk_inst *i, struct mk_entity *e);
 /* Forgets it: the slot is cleared. Nobody is told. */
 void room_close(struct room *r);
+int  room_load_slots(struct mk_module *m);
+/* Of one that is_gone, when the last job is back. */
+void room_free(struct room *r);
 /* jid (full) takes a seat under address; the occupant is made if it is new. */
 struct seat *room_enter(struct room *r, const struct mk_jid *jid, const struct mk_jid *address,
 	enum affil a, enum role role);
 /* Ends the seat, and with its last one the occupant. Nobody is told. */
 void room_leave(struct room *r, struct seat *s);
 void room_rename(struct room *r, struct occupant *o, const struct mk_jid *address);
+/* The seat goes to the occupant of that address, made if it is new; its old one ends
+ * if that was its last. */
+void room_move(struct room *r, struct seat *s, const struct mk_jid *address);
 void room_set_affil(struct room *r, const struct mk_jid *bare, enum affil a, const char *nick,
 	const char *reason);
 /* After anything that may leave it empty: destroys a temporary room without
  * occupants, or starts the clock of hibernation. r may be gone afterwards. */
 void room_check(struct room *r);
+/* Whether s may send another message, or presence, now: counts it. */
+bool seat_may_send(struct room *r, struct seat *s, enum mk_stanza_kind kind);
 
 /* ---- room.c: sending --------------------------------------------------------------------- */
 
@@ -210,7 +222,8 @@ struct why {
 	struct mk_elem *destroy;       /* <destroy/> of NS_MUC_USER, copied     */
 	const char *status;            /* of who goes                           */
 };
-enum mk_verdict presence_handle(struct room *r, struct mk_ev_stanza *ev);
+/* r NULL: there is no such room. */
+enum mk_verdict presence_handle(struct mk_inst *i, struct room *r, struct mk_ev_stanza *ev);
 /* o's presence to all, with its role and affiliation as they are now. */
 void occupant_tell(struct room *r, struct occupant *o, const struct why *w);
 /* o is made to leave (kicked 307, banned 301, 321, 322, 332): all are told, o has
@@ -220,6 +233,11 @@ void room_remove(struct room *r, struct occupant *o, const struct why *w);
  * changed. */
 void occupant_set(struct room *r, struct occupant *o, enum affil a, enum role role,
 	const struct why *w);
+/* s (of from's seat) may be an error that tells that the seat's client is gone: it
+ * leaves then (11.5). */
+void presence_ghost(struct room *r, const struct mk_stanza *s);
+/* To each occupant that the service goes (332). */
+void room_tell_stop(struct room *r);
 /* For each occupant that is a user of bare; fn may remove it. */
 void room_occupants_of(struct room *r, const struct mk_jid *bare,
 	void (*fn)(struct room *r, struct occupant *o, void *arg), void *arg);
@@ -233,15 +251,17 @@ void room_destroy(struct room *r, const char *alternative, const char *password,
 
 /* ---- message.c --------------------------------------------------------------------------- */
 
-enum mk_verdict message_handle(struct room *r, struct mk_ev_stanza *ev);
+enum mk_verdict message_handle(struct mk_inst *i, struct room *r, struct mk_ev_stanza *ev);
 /* To a seat that has just entered: the history it asked for (join may be NULL), then
  * the subject. */
 void history_send(struct room *r, struct seat *s, const struct mk_elem *join);
 void subject_send(struct room *r, struct seat *s);
-/* IQs to occupants, and answers to them. */
-enum mk_verdict occupant_iq(struct room *r, struct mk_ev_stanza *ev);
+/* IQ requests to occupants. Answers come by mk_iq_ask. */
+enum mk_verdict occupant_iq(struct mk_inst *i, struct room *r, struct mk_ev_stanza *ev);
+/* What is in the history goes. */
+void history_clear(struct room *r);
 /* Forged elements (S-06): what only the room may say. */
-bool is_forged(const struct room *r, const struct mk_elem *e);
+bool is_forged(const struct mk_jid *room, const struct mk_elem *e);
 
 /* ---- store.c: changes that last ------------------------------------------------------------ */
 
@@ -261,6 +281,7 @@ struct room_change {
 	struct affil_change *affils;   /* in this order                         */
 	bool sets_subject;
 	const char *subject, *subject_nick;
+	int64_t time_ms;               /* when it was made                      */
 	bool unlocks;
 	bool is_destroyed;             /* all rows of the room go               */
 	void *data;                    /* the maker's                           */
@@ -289,6 +310,43 @@ typedef void room_ev_done_fn(struct room *r, struct mk_ev_stanza *ev, struct roo
 	int err);
 enum mk_verdict room_change_ev(struct room *r, struct mk_ev_stanza *ev, struct room_change *c,
 	room_ev_done_fn *done);
+
+/* Reads a room, in a job. */
+struct loaded;
+struct loaded *load_new(const struct mk_jid *room);
+int  load_read(struct loaded *l, struct mk_inst *i, struct mk_store *st);
+/* On the worker: the room, opened in e's slot, or NULL if there is none. Frees *l. */
+struct room *load_open(struct loaded **l, struct mk_inst *i, struct mk_entity *e);
+void load_free(struct loaded **l);
+/* Rooms of a domain in storage, by name; in a job. */
+struct stored_room { struct mk_str room, name; };
+int  store_list(struct mk_store *st, struct mk_str domain, struct mk_str after,
+	struct mk_str before, bool backward, uint32_t limit, struct stored_room **out,
+	uint32_t *n_out);
+/* Public ones; before.n 0: all of them. */
+int  store_count(struct mk_store *st, struct mk_str domain, struct mk_str before, uint64_t *out);
+/* Persistent rooms that jid (bare) owns; in a job. */
+int  store_owned(struct mk_store *st, const struct mk_jid *room, const struct mk_jid *jid,
+	uint64_t *out);
+extern const struct mk_table *const muc_tables[];
+
+/* ---- disco.c ---------------------------------------------------------------------------------- */
+
+/* On each worker that has rooms; listings are of all workers, behind a lock. */
+struct listings;
+struct listings *listings_new(void);
+void listings_free(struct listings **l);
+/* After r was made, configured, or is about to go: is it public and not stored? */
+void listing_update(struct room *r);
+void listing_remove(struct room *r);
+enum mk_verdict service_disco(struct mk_inst *i, struct mk_iq_req *q);
+enum mk_verdict room_disco(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+void host_items(struct mk_inst *i, const struct mk_jid *about, const char *node,
+	const struct mk_jid *asker, struct mk_elem *query);
+
+/* ---- muc.c ------------------------------------------------------------------------------------ */
+
+struct listings *muc_listings(const struct mk_inst *i);
 
 /* ---- what administration implements --------------------------------------------------------- */
 
