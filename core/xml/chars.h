@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -26,6 +27,28 @@ extern const uint8_t mk_xml_class[256];
 static inline bool mk_xml_is(uint8_t c, unsigned class)
 {
 	return mk_xml_class[c] & class;
+}
+
+/* memcpy for names and values, of which nearly all are short: up to 32 bytes no
+ * call, as two pieces that overlap. */
+static inline void mk_copy_short(char *out, const char *p, size_t n)
+{
+	if (n > 32) {
+		memcpy(out, p, n);
+	} else if (n > 16) {
+		memcpy(out, p, 16);
+		memcpy(out + n - 16, p + n - 16, 16);
+	} else if (n >= 8) {
+		memcpy(out, p, 8);
+		memcpy(out + n - 8, p + n - 8, 8);
+	} else if (n >= 4) {
+		memcpy(out, p, 4);
+		memcpy(out + n - 4, p + n - 4, 4);
+	} else if (n > 0) {
+		out[0] = p[0];
+		out[n / 2] = p[n / 2];
+		out[n - 1] = p[n - 1];
+	}
 }
 
 /* The first byte from q on that is x, y or z, below a space, or beyond ASCII;

@@ -39,19 +39,12 @@ bool mk_elem_is(const struct mk_elem *e, const char *name, const char *xmlns)
 	       (xmlns == NULL || mk_streq(mk_elem_xmlns(e), xmlns));
 }
 
-static struct mk_attr *attr_find(const struct mk_elem *e, const char *name)
-{
-	for (struct mk_attr *a = e->attrs; a != NULL; a = a->next)
-		if (a->xmlns == NULL && mk_streq(a->name, name))
-			return a;
-	return NULL;
-}
-
 const char *mk_elem_attr(const struct mk_elem *e, const char *name)
 {
-	const struct mk_attr *a = attr_find(e, name);
-
-	return a != NULL ? a->value : NULL;
+	for (const struct mk_attr *a = e->attrs; a != NULL; a = a->next)
+		if (a->xmlns == NULL && mk_streq(a->name, name))
+			return a->value;
+	return NULL;
 }
 
 struct mk_str mk_elem_text(const struct mk_elem *e)
@@ -100,15 +93,18 @@ struct mk_str mk_elem_child_text(const struct mk_elem *e, const char *name, cons
 
 /* ---- building ------------------------------------------------------------------ */
 
-/* Names come from code: one that is none is our own mistake (S-02). */
-static const char *keep_name(struct mk_arena *a, const char *name)
+/* Names come from code: one that is none is our own mistake (S-02). Only
+ * attributes have one with a prefix. */
+static const char *keep_name(struct mk_arena *a, const char *name, bool is_attr, uint32_t *n_out)
 {
-	const char *known = mk_known(name, strlen(name));
+	size_t n = strlen(name);
+	const char *known = mk_known(name, n);
+	bool is_lang = n > 4 && memcmp(name, "xml:", 4) == 0;
 
-	if (known != NULL)
-		return known;
-	mk_assert(mk_xml_is_ncname(strncmp(name, "xml:", 4) == 0 ? name + 4 : name));
-	return mk_arena_strdup(a, name);
+	mk_assert((is_attr || !is_lang) &&
+	          (known != NULL || (n < UINT32_MAX && mk_xml_is_ncname(is_lang ? name + 4 : name))));
+	*n_out = (uint32_t)n;
+	return known != NULL ? known : mk_arena_strndup(a, name, n);
 }
 
 /* p as NUL-terminated Chars in a; what is none becomes U+FFFD. */
@@ -120,7 +116,10 @@ static const char *keep_chars(struct mk_arena *a, const char *p, size_t n, uint3
 	if (ok == n) {
 		mk_assert(n < UINT32_MAX);
 		*n_out = (uint32_t)n;
-		return mk_arena_strndup(a, p, n);
+		out = mk_arena_raw(a, n + 1);
+		mk_copy_short(out, p, n);
+		out[n] = '\0';
+		return out;
 	}
 	for (size_t i = ok; i < n; i += 1 + mk_xml_valid(p + i + 1, n - i - 1))
 		bad++;
@@ -156,10 +155,12 @@ static const char *keep_namespace(struct mk_arena *a, const char *xmlns)
 
 	if (xmlns == NULL)
 		return NULL;
-	if (mk_ns_is_reserved(xmlns))
-		xmlns = "";
 	known = mk_known(xmlns, strlen(xmlns));
-	return known != NULL ? known : keep_chars(a, xmlns, strlen(xmlns), &n);
+	if (known != NULL)
+		return known;
+	if (mk_ns_is_reserved(xmlns))
+		return mk_known("", 0);
+	return keep_chars(a, xmlns, strlen(xmlns), &n);
 }
 
 static void append(struct mk_elem *e, struct mk_elem *child)
@@ -175,12 +176,10 @@ static void append(struct mk_elem *e, struct mk_elem *child)
 
 struct mk_elem *mk_elem_new(struct mk_arena *a, const char *name, const char *xmlns)
 {
-	struct mk_elem *e = mk_arena_alloc(a, sizeof *e);
+	struct mk_elem *e = mk_arena_raw(a, sizeof *e);
 
-	e->arena = a;
-	e->name = keep_name(a, name);
-	mk_assert(strchr(e->name, ':') == NULL);
-	e->xmlns = keep_namespace(a, xmlns);
+	*e = (struct mk_elem){ .arena = a, .xmlns = keep_namespace(a, xmlns) };
+	e->name = keep_name(a, name, false, &e->name_n);
 	return e;
 }
 
@@ -202,29 +201,39 @@ struct mk_elem *mk_elem_add_text(struct mk_elem *e, const char *name, const char
 	return c;
 }
 
-void mk_elem_set_n(struct mk_elem *e, const char *name, const char *value, size_t n, bool copy)
+/* The attribute of that name; a new one behind the others if there is none. */
+static struct mk_attr *attr_for(struct mk_elem *e, const char *name)
 {
-	struct mk_attr *a = attr_find(e, name), **end = &e->attrs;
+	struct mk_attr **end = &e->attrs, *a;
 
-	if (a == NULL) {
-		while (*end != NULL)
-			end = &(*end)->next;
-		a = mk_arena_alloc(e->arena, sizeof *a);
-		a->name = keep_name(e->arena, name);
-		*end = a;
-	}
-	if (copy) {
-		a->value = keep_chars(e->arena, value, n, &a->value_n);
-	} else {
-		a->value = value;
-		a->value_n = (uint32_t)n;
-	}
+	for (; (a = *end) != NULL; end = &a->next)
+		if (a->xmlns == NULL && mk_streq(a->name, name))
+			return a;
+	*end = a = mk_arena_raw(e->arena, sizeof *a);
+	*a = (struct mk_attr){ .next = NULL };
+	a->name = keep_name(e->arena, name, true, &a->name_n);
+	return a;
+}
+
+static void set(struct mk_elem *e, const char *name, const char *value, size_t n)
+{
+	struct mk_attr *a = attr_for(e, name);
+
+	a->value = keep_chars(e->arena, value, n, &a->value_n);
+}
+
+void mk_elem_borrow(struct mk_elem *e, const char *name, const char *value, size_t n)
+{
+	struct mk_attr *a = attr_for(e, name);
+
+	a->value = value;
+	a->value_n = (uint32_t)n;
 }
 
 void mk_elem_set(struct mk_elem *e, const char *name, const char *value)
 {
 	if (value != NULL) {
-		mk_elem_set_n(e, name, value, strlen(value), true);
+		set(e, name, value, strlen(value));
 		return;
 	}
 	for (struct mk_attr **a = &e->attrs; *a != NULL; a = &(*a)->next) {
@@ -243,18 +252,16 @@ void mk_elem_setf(struct mk_elem *e, const char *name, const char *fmt, ...)
 	va_start(ap, fmt);
 	mk_buf_vprintf(&b, fmt, ap);
 	va_end(ap);
-	mk_elem_set_n(e, name, b.p != NULL ? b.p : "", b.n, true);
+	set(e, name, b.p != NULL ? b.p : "", b.n);
 	mk_buf_free(&b);
 }
 
 void mk_elem_text_put(struct mk_elem *e, const char *p, size_t n)
 {
-	struct mk_elem *t = mk_arena_alloc(e->arena, sizeof *t);
+	struct mk_elem *t = mk_arena_raw(e->arena, sizeof *t);
 
 	mk_assert(n < UINT32_MAX);
-	t->arena = e->arena;
-	t->text = p;
-	t->text_n = (uint32_t)n;
+	*t = (struct mk_elem){ .arena = e->arena, .text = p, .text_n = (uint32_t)n };
 	append(e, t);
 }
 
@@ -358,12 +365,14 @@ static struct mk_elem *copy_node(struct mk_arena *arena, const struct mk_elem *e
 	c->text_n = e->text_n;
 	if (e->name == NULL)
 		return c;
-	c->name = copy_string(arena, e->name, strlen(e->name));
+	c->name = copy_string(arena, e->name, e->name_n);
+	c->name_n = e->name_n;
 	if (e->xmlns != NULL)
 		c->xmlns = copy_string(arena, e->xmlns, strlen(e->xmlns));
 	for (const struct mk_attr *a = e->attrs; a != NULL; a = a->next) {
 		struct mk_attr *b = mk_arena_alloc(arena, sizeof *b);
-		b->name = copy_string(arena, a->name, strlen(a->name));
+		b->name = copy_string(arena, a->name, a->name_n);
+		b->name_n = a->name_n;
 		if (a->xmlns != NULL)
 			b->xmlns = copy_string(arena, a->xmlns, strlen(a->xmlns));
 		b->value = copy_text(arena, a->value, a->value_n);

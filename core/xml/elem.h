@@ -17,7 +17,7 @@ struct mk_attr {
 	const char *name;              /* local name; "xml:lang" for that one   */
 	const char *xmlns;             /* NULL for most; else a prefixed one    */
 	const char *value;
-	uint32_t value_n;
+	uint32_t value_n, name_n;
 };
 struct mk_elem {
 	struct mk_elem *next;          /* sibling (element or text)             */
@@ -29,19 +29,19 @@ struct mk_elem {
 	struct mk_arena *arena;
 	const char *text;              /* a text node's; an element's if it has
 	                                * more than one of those: all, joined   */
-	uint32_t text_n;
+	uint32_t text_n, name_n;
 };
 
-/* A static copy of a known name or namespace, or NULL. */
+/* A static copy of a known name or namespace, or NULL. Any thread. */
 const char *mk_known(const char *p, size_t n);
 
 /* Whether xmlns is one of the two that XML keeps for itself (Namespaces in XML
  * 3): no element can be put into one by a declaration, so none is let in. */
 bool mk_ns_is_reserved(const char *xmlns);
 
-/* As mk_elem_set; without copy, value (Chars, NUL-terminated) is borrowed for
- * as long as e lives. */
-void mk_elem_set_n(struct mk_elem *e, const char *name, const char *value, size_t n, bool copy);
+/* As mk_elem_set, but value (Chars, NUL-terminated) is borrowed for as long as e
+ * lives. */
+void mk_elem_borrow(struct mk_elem *e, const char *name, const char *value, size_t n);
 /* A text node as the new last child, with Chars that live as long as e,
  * NUL-terminated. After the last one, if there is more than one,
  * mk_elem_text_join makes of them what mk_elem_text gives. */

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "xml/chars.h"
 #include "xml/known.h"
 #include "xml/scan.h"
 #include "base/ban.h"
@@ -36,7 +37,7 @@ struct context {
 	xmlParserCtxtPtr xml;          /* NULL = to be made                     */
 	/* What mk_known said of strings of its dictionary, which stay where they
 	 * are: by address, the last one met in each place. */
-	struct { const xmlChar *z; const char *known; } met[256];
+	struct met { const xmlChar *z; const char *known; uint32_t n; } met[256];
 	char *seed;                    /* the start tag it stands behind, or    */
 	char *xmlns;                   /* the namespace of a standard one; own copies */
 	uint64_t last_used;
@@ -62,23 +63,25 @@ struct mk_parser {
 
 /* ---- callbacks ----------------------------------------------------------------- */
 
-/* A known name or namespace for z of the dictionary, or NULL. */
-static inline const char *known_of(struct context *c, const xmlChar *z)
+/* The length of z of the dictionary, and its known copy or NULL. */
+static inline const struct met *look(struct context *c, const xmlChar *z)
 {
-	size_t k = ((uintptr_t)z >> 2 ^ (uintptr_t)z >> 10) % (sizeof c->met / sizeof *c->met);
+	struct met *m = &c->met[((uintptr_t)z >> 2 ^ (uintptr_t)z >> 10) %
+	                        (sizeof c->met / sizeof *c->met)];
 
-	if (c->met[k].z != z) {
-		c->met[k].z = z;
-		c->met[k].known = mk_known((const char *)z, strlen((const char *)z));
+	if (m->z != z) {
+		size_t n = strlen((const char *)z);
+		*m = (struct met){ z, mk_known((const char *)z, n), (uint32_t)n };
 	}
-	return c->met[k].known;
+	return m;
 }
 
-static const char *keep(struct context *c, const xmlChar *z)
+static inline const char *keep(struct context *c, const xmlChar *z, uint32_t *n_out)
 {
-	const char *known = known_of(c, z);
+	const struct met *m = look(c, z);
 
-	return known != NULL ? known : mk_arena_strdup(c->arena, (const char *)z);
+	*n_out = m->n;
+	return m->known != NULL ? m->known : mk_arena_strndup(c->arena, (const char *)z, m->n);
 }
 
 /* Without a DTD and with entities left alone, libxml2 keeps every '&' of a
@@ -95,7 +98,7 @@ static char *copy_value(char *out, const char *p, size_t n)
 		if (end - p >= 4 && memcmp(p, "#38;", 4) == 0)
 			p += 4;
 	}
-	memcpy(out, p, (size_t)(end - p));
+	mk_copy_short(out, p, (size_t)(end - p));
 	out += end - p;
 	*out++ = '\0';
 	return out;
@@ -106,13 +109,12 @@ static char *copy_value(char *out, const char *p, size_t n)
  * become very many bytes (S-10). */
 static const char *keep_ns(struct context *c, const xmlChar *uri)
 {
-	const char *known = known_of(c, uri);
-	size_t n;
+	const struct met *m = look(c, uri);
+	size_t n = m->n;
 	char *out;
 
-	if (known != NULL)
-		return known;
-	n = strlen((const char *)uri);
+	if (m->known != NULL)
+		return m->known;
 	if (n > MK_NS_MAX) {
 		c->failed = true;
 		n = 0;
@@ -150,12 +152,13 @@ static void copy_attrs(struct context *c, struct mk_elem *e, int n, const xmlCha
 		a->next = i + 1 < n ? a + 1 : NULL;
 		a->xmlns = NULL;
 		if (prefix == NULL) {
-			a->name = keep(c, v[0]);
+			a->name = keep(c, v[0], &a->name_n);
 		} else if (strcmp(prefix, "xml") == 0) {
 			a->name = strcmp(name, "lang") == 0 ? "xml:lang" :
 				mk_arena_printf(c->arena, "xml:%s", name);
+			a->name_n = (uint32_t)strlen(a->name);
 		} else {
-			a->name = keep(c, v[0]);
+			a->name = keep(c, v[0], &a->name_n);
 			if (v[2] == NULL)
 				c->failed = true;      /* unbound prefix */
 			else
@@ -169,10 +172,12 @@ static void copy_attrs(struct context *c, struct mk_elem *e, int n, const xmlCha
 
 static void copy_namespaces(struct context *c, int n, const xmlChar **v)
 {
+	uint32_t prefix_n;
+
 	c->ns = mk_arena_alloc(c->arena, 2 * (size_t)n * sizeof *c->ns + 1);
 	c->ns_n = n;
 	for (int i = 0; i < n; i++) {
-		c->ns[2 * i] = v[2 * i] != NULL ? keep(c, v[2 * i]) : "";
+		c->ns[2 * i] = v[2 * i] != NULL ? keep(c, v[2 * i], &prefix_n) : "";
 		c->ns[2 * i + 1] = v[2 * i + 1] != NULL ? keep_ns(c, v[2 * i + 1]) : "";
 	}
 }
@@ -198,7 +203,7 @@ static void start_element(void *arg, const xmlChar *name, const xmlChar *prefix,
 		copy_namespaces(c, ns_n, ns);
 	e = mk_arena_raw(c->arena, sizeof *e);
 	*e = (struct mk_elem){ .arena = c->arena, .parent = c->at };
-	e->name = keep(c, name);
+	e->name = keep(c, name, &e->name_n);
 	e->xmlns = uri != NULL ? keep_ns(c, uri) : "";
 	if (attrs_n > 0)
 		copy_attrs(c, e, attrs_n, attrs);

@@ -172,7 +172,7 @@ static void set_address(struct mk_stanza *s, struct mk_jid **field, const char *
 	mk_assert(!(s->flags & MK_STANZA_SEALED));
 	*field = j != NULL ? mk_jid_ref(j) : NULL;
 	if (j != NULL)
-		mk_elem_set_n(s->root, name, j->text, j->full_n, false);
+		mk_elem_borrow(s->root, name, j->text, j->full_n);
 	else
 		mk_elem_set(s->root, name, NULL);
 	mk_jid_unref(&old);
@@ -507,7 +507,7 @@ static inline __attribute__((always_inline)) void render(struct mk_buf *b,
 	if (to == NULL)
 		to = s->to;
 	mk_buf_addc(b, '<');
-	mk_buf_addz(b, s->root->name);
+	mk_buf_add(b, s->root->name, s->root->name_n);
 	if (alone)
 		MK_BUF_LIT(b, " xmlns='jabber:client'");
 	if (to != NULL) {

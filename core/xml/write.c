@@ -30,40 +30,64 @@ static const char *escape_of(uint8_t c, size_t *n)
 }
 
 #ifdef __SSE2__
-static inline bool is_clean(__m128i v, unsigned class)
+/* Which of the 16 bytes may be of class; none that is escaped is left out. */
+static inline unsigned dirty(__m128i v, unsigned class)
 {
-	const __m128i amp = _mm_set1_epi8('&'), lt = _mm_set1_epi8('<'), gt = _mm_set1_epi8('>'),
-		apos = _mm_set1_epi8(class == MK_XC_ATTR_ESC ? '\'' : '&'),
-		ctrl = _mm_set1_epi8(0x1f);
-	__m128i hit = _mm_or_si128(
-		_mm_or_si128(_mm_cmpeq_epi8(v, amp), _mm_cmpeq_epi8(v, lt)),
-		_mm_or_si128(_mm_cmpeq_epi8(v, gt), _mm_cmpeq_epi8(v, apos)));
+	/* '<' and '>' differ in one bit, and so do '&' and the apostrophe. */
+	__m128i hit = _mm_cmpeq_epi8(_mm_or_si128(v, _mm_set1_epi8(2)), _mm_set1_epi8('>'));
 
-	hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(v, ctrl), v));
-	return _mm_movemask_epi8(hit) == 0;
+	if (class == MK_XC_ATTR_ESC) {
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_or_si128(v, _mm_set1_epi8(1)),
+		                                       _mm_set1_epi8('\'')));
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v));
+	} else {
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, _mm_set1_epi8('&')));
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, _mm_set1_epi8('\r')));
+	}
+	return (unsigned)_mm_movemask_epi8(hit);
+}
+
+static inline bool is_clean(const char *p, unsigned class)
+{
+	return dirty(_mm_loadu_si128((const __m128i *)(const void *)p), class) == 0;
+}
+
+/* The same for the first half of v. */
+static inline bool is_half_clean(__m128i v, unsigned class)
+{
+	return (dirty(v, class) & 0xff) == 0;
 }
 #endif
 
-/* Copies up to the first byte of class; how many. Room for n + 16 bytes at
- * out is there. */
+/* Copies up to the first byte of class; how many. Most values are short, and
+ * clean: their last piece overlaps the one before. */
 static inline size_t copy_clean(char *out, const char *p, size_t n, unsigned class)
 {
 	size_t i = 0;
 
 #ifdef __SSE2__
-	for (; n - i >= 16; i += 16) {
-		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
-		if (!is_clean(v, class))
-			break;
-		_mm_storeu_si128((__m128i *)(void *)(out + i), v);
-	}
-	/* Most values are short: 8 to 15 bytes as two halves that overlap. */
-	if (n - i >= 8 && n - i < 16) {
-		__m128i a = _mm_loadl_epi64((const __m128i *)(const void *)(p + i));
+	if (n >= 16) {
+		for (; n - i >= 16 && is_clean(p + i, class); i += 16)
+			memcpy(out + i, p + i, 16);
+		if (n - i < 16 && is_clean(p + n - 16, class)) {
+			memcpy(out + n - 16, p + n - 16, 16);
+			return n;
+		}
+	} else if (n >= 8) {
+		__m128i a = _mm_loadl_epi64((const __m128i *)(const void *)p);
 		__m128i z = _mm_loadl_epi64((const __m128i *)(const void *)(p + n - 8));
-		if (is_clean(_mm_unpacklo_epi64(a, z), class)) {
-			_mm_storel_epi64((__m128i *)(void *)(out + i), a);
+		if (dirty(_mm_unpacklo_epi64(a, z), class) == 0) {
+			_mm_storel_epi64((__m128i *)(void *)out, a);
 			_mm_storel_epi64((__m128i *)(void *)(out + n - 8), z);
+			return n;
+		}
+	} else if (n >= 4) {
+		uint32_t a, z;
+		memcpy(&a, p, 4);
+		memcpy(&z, p + n - 4, 4);
+		if (is_half_clean(_mm_set_epi32(0, 0, (int)z, (int)a), class)) {
+			memcpy(out, &a, 4);
+			memcpy(out + n - 4, &z, 4);
 			return n;
 		}
 	}
@@ -76,7 +100,7 @@ static inline size_t copy_clean(char *out, const char *p, size_t n, unsigned cla
 static inline void escape(struct mk_buf *b, const char *p, size_t n, unsigned class)
 {
 	for (;;) {
-		char *out = mk_buf_need(b, n + 16);
+		char *out = mk_buf_need(b, n);
 		size_t k = copy_clean(out, p, n, class), m;
 		const char *esc;
 
@@ -100,18 +124,25 @@ void mk_escape_attr(struct mk_buf *b, const char *p, size_t n)
 	escape(b, p, n, MK_XC_ATTR_ESC);
 }
 
-static void write_attr(struct mk_buf *b, const char *name, const char *value, size_t n)
+static void write_attr(struct mk_buf *b, const char *name, size_t name_n, const char *value,
+                       size_t n)
 {
-	size_t name_n = strlen(name);
-	char *p = mk_buf_need(b, name_n + 3);
+	/* Room for all of it if nothing is to be escaped. */
+	char *p = mk_buf_need(b, name_n + n + 4);
+	size_t k;
 
 	p[0] = ' ';
-	memcpy(p + 1, name, name_n);
-	p[name_n + 1] = '=';
-	p[name_n + 2] = '\'';
-	b->n += name_n + 3;
-	mk_escape_attr(b, value, n);
-	mk_buf_addc(b, '\'');
+	mk_copy_short(p + 1, name, name_n);
+	p += name_n + 1;
+	p[0] = '=';
+	p[1] = '\'';
+	k = copy_clean(p + 2, value, n, MK_XC_ATTR_ESC);
+	b->n += name_n + 3 + k;
+	if (k < n) {
+		mk_escape_attr(b, value + k, n - k);
+		mk_buf_need(b, 1);
+	}
+	b->p[b->n++] = '\'';
 }
 
 /* An attribute in a namespace gets a prefix of this element's own, which those
@@ -127,11 +158,11 @@ static void write_prefixed(struct mk_buf *b, const struct mk_elem *e, const stru
 			break;
 	snprintf(name, sizeof name, "xmlns:a%u", k);
 	if (first == a)
-		write_attr(b, name, a->xmlns, strlen(a->xmlns));
+		write_attr(b, name, strlen(name), a->xmlns, strlen(a->xmlns));
 	mk_buf_addc(b, ' ');
 	mk_buf_addz(b, name + sizeof "xmlns:" - 1);
 	mk_buf_addc(b, ':');
-	mk_buf_addz(b, a->name);
+	mk_buf_add(b, a->name, a->name_n);
 	MK_BUF_LIT(b, "='");
 	mk_escape_attr(b, a->value, a->value_n);
 	mk_buf_addc(b, '\'');
@@ -143,24 +174,31 @@ static void write_attrs(struct mk_buf *b, const struct mk_elem *e, const char *s
 		if (a->xmlns != NULL)
 			write_prefixed(b, e, a);
 		else if (skip == NULL || !mk_streq(a->name, skip))
-			write_attr(b, a->name, a->value, a->value_n);
+			write_attr(b, a->name, a->name_n, a->value, a->value_n);
 	}
 }
 
-/* An element on the way: what its end tag says, and the namespace that its
- * children stand in. */
-struct frame { const char *prefix, *name, *ns; };
+/* An element on the way. */
+struct frame {
+	const struct mk_elem *e;
+	const char *prefix;            /* of its end tag                        */
+	const char *ns;                /* what its children stand in            */
+	const struct mk_elem *next;    /* the child to go on with               */
+};
 
-static void write_end(struct mk_buf *b, const struct frame *f)
+/* left, prefix and name. */
+static inline void write_name(struct mk_buf *b, const char *left, const char *prefix,
+                              const struct mk_elem *e)
 {
-	MK_BUF_LIT(b, "</");
-	mk_buf_addz(b, f->prefix);
-	mk_buf_addz(b, f->name);
-	mk_buf_addc(b, '>');
+	mk_buf_addz(b, left);
+	if (prefix[0] != '\0')
+		mk_buf_addz(b, prefix);
+	mk_copy_short(mk_buf_need(b, e->name_n), e->name, e->name_n);
+	b->n += e->name_n;
 }
 
 /* The rest of a start tag; whether the element is still open. */
-static bool write_start(struct mk_buf *b, const struct mk_elem *e, const char *skip)
+static inline bool write_start(struct mk_buf *b, const struct mk_elem *e, const char *skip)
 {
 	if (e->attrs != NULL)
 		write_attrs(b, e, skip);
@@ -172,58 +210,56 @@ static bool write_start(struct mk_buf *b, const struct mk_elem *e, const char *s
 	return true;
 }
 
-/* What is in the element of f, and its end tag. */
-static void write_content(struct mk_buf *b, const struct mk_elem *e, struct frame top)
+/* What is in the element of top, and its end tag. */
+static void write_content(struct mk_buf *b, struct frame top)
 {
-	struct frame few[24], *stack = few, *more;
-	uint32_t n = 1, cap = sizeof few / sizeof *few;
-	const struct mk_elem *c;
-	struct mk_walk w;
+	struct frame few[24], *stack = few, *f = few, *more;
+	uint32_t cap = sizeof few / sizeof *few;
 
-	few[0] = top;
-	mk_walk_begin(&w, e);
-	while (mk_walk_next(&w, &c)) {
-		const char *ns = stack[n - 1].ns;
+	*f = top;
+	f->next = f->e->first;
+	for (;;) {
+		const struct mk_elem *c = f->next;
+		const char *ns = f->ns;
+
 		if (c == NULL) {
-			/* Those without content are not on the stack: see below. */
-			write_end(b, &stack[--n]);
+			write_name(b, "</", f->prefix, f->e);
+			mk_buf_addc(b, '>');
+			if (f == stack)
+				break;
+			f--;
 			continue;
 		}
+		f->next = c->next;
 		if (c->name == NULL) {
 			mk_escape_text(b, c->text, c->text_n);
 			continue;
 		}
-		mk_buf_addc(b, '<');
-		mk_buf_addz(b, c->name);
-		if (c->xmlns != NULL && c->xmlns != ns && !mk_streq(c->xmlns, ns)) {
-			write_attr(b, "xmlns", c->xmlns, strlen(c->xmlns));
+		write_name(b, "<", "", c);
+		if (c->xmlns != NULL && !mk_streq(c->xmlns, ns)) {
+			write_attr(b, "xmlns", 5, c->xmlns, strlen(c->xmlns));
 			ns = c->xmlns;
 		}
-		if (!write_start(b, c, NULL)) {
-			/* Already closed: pass over its way out. */
-			bool more_to_come = mk_walk_next(&w, &c);
-			mk_assert(more_to_come && c == NULL);
+		if (!write_start(b, c, NULL))
 			continue;
-		}
-		if (n == cap) {
+		if (f == &stack[cap - 1]) {
 			more = mk_alloc(2 * cap * sizeof *more);
-			memcpy(more, stack, n * sizeof *more);
+			memcpy(more, stack, cap * sizeof *more);
 			if (stack != few)
 				mk_free(stack);
 			stack = more;
+			f = &stack[cap - 1];
 			cap *= 2;
 		}
-		stack[n++] = (struct frame){ "", c->name, ns };
+		*++f = (struct frame){ c, "", ns, c->first };
 	}
-	mk_walk_end(&w);
-	write_end(b, &top);
 	if (stack != few)
 		mk_free(stack);
 }
 
 void mk_elem_render(struct mk_buf *b, const struct mk_elem *e, const char *parent_ns)
 {
-	struct frame f = { "", e->name, mk_elem_xmlns(e) };
+	struct frame f = { e, "", mk_elem_xmlns(e), NULL };
 	bool declare = !mk_streq(f.ns, parent_ns);
 
 	/* Clients look for "stream:features" and "stream:error" by that very
@@ -233,19 +269,17 @@ void mk_elem_render(struct mk_buf *b, const struct mk_elem *e, const char *paren
 		f.ns = parent_ns;
 		declare = false;
 	}
-	mk_buf_addc(b, '<');
-	mk_buf_addz(b, f.prefix);
-	mk_buf_addz(b, e->name);
+	write_name(b, "<", f.prefix, e);
 	if (declare)
-		write_attr(b, "xmlns", f.ns, strlen(f.ns));
+		write_attr(b, "xmlns", 5, f.ns, strlen(f.ns));
 	if (write_start(b, e, NULL))
-		write_content(b, e, f);
+		write_content(b, f);
 }
 
 void mk_elem_render_rest(struct mk_buf *b, const struct mk_elem *e, const char *skip)
 {
 	if (write_start(b, e, skip))
-		write_content(b, e, (struct frame){ "", e->name, mk_elem_xmlns(e) });
+		write_content(b, (struct frame){ e, "", mk_elem_xmlns(e), NULL });
 }
 
 struct mk_str mk_elem_write(struct mk_arena *a, const struct mk_elem *e)
