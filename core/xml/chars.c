@@ -10,8 +10,8 @@
 #include "base/ban.h"
 
 #define S MK_XC_SPACE
-#define N MK_XC_NAME
-#define A (MK_XC_START | MK_XC_NAME)
+#define N (MK_XC_NAME | MK_XC_ASCII_NAME)
+#define A (MK_XC_START | N)
 #define C MK_XC_CTRL
 #define T (MK_XC_TEXT_ESC | MK_XC_ATTR_ESC)
 #define Q MK_XC_ATTR_ESC
@@ -89,6 +89,19 @@ static inline bool is_plain(const char *p, size_t n)
 			bad |= (uint64_t)((int8_t)p[i] < ' ');
 		return bad == 0;
 	}
+#ifdef __SSE2__
+	if (n >= 16) {
+		/* Signed: bytes from 0x80 are below a space too. The last 16 may be
+		 * looked at twice. */
+		const __m128i least = _mm_set1_epi8(' ');
+		for (size_t i = 0; i < n; i += 16) {
+			const void *q = p + (n - i < 16 ? n - 16 : i);
+			if (_mm_movemask_epi8(_mm_cmplt_epi8(_mm_loadu_si128(q), least)) != 0)
+				return false;
+		}
+		return true;
+	}
+#endif
 	/* Without ASCII's high bits no byte borrows from the next; the last eight
 	 * bytes may be looked at twice. */
 	for (size_t i = 0; i < n; i += 8) {

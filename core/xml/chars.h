@@ -21,6 +21,7 @@ enum {
 	MK_XC_CTRL = 8,                /* no Char (XML 1.0 2.2)                 */
 	MK_XC_TEXT_ESC = 16,           /* to be escaped in text ...             */
 	MK_XC_ATTR_ESC = 32,           /* ... and in attributes                 */
+	MK_XC_ASCII_NAME = 64,         /* goes on a name and is whole           */
 };
 extern const uint8_t mk_xml_class[256];
 

@@ -12,7 +12,8 @@
 #include "xml/elem.h"
 #include "base/ban.h"
 
-#define SLOTS 1024
+#define SLOT_BITS 10
+#define SLOTS (1 << SLOT_BITS)
 
 #define KNOWN_STRING(s) s,
 static const char *const strings[] = {
@@ -21,34 +22,58 @@ static const char *const strings[] = {
 };
 _Static_assert(sizeof strings / sizeof *strings < SLOTS / 2, "crowded");
 
-static struct slot { const char *s; size_t n; } slots[SLOTS];
+/* The first and the last bytes of p, up to eight each. Namespaces differ at their
+ * ends. */
+struct ends { uint64_t first, last; };
 
-static inline unsigned slot_of(const char *p, size_t n)
+/* What is between the ends is all that need be compared beside them. */
+static struct slot { struct ends ends; const char *s; size_t n; } slots[SLOTS];
+
+static inline struct ends ends_of(const char *p, size_t n)
 {
-	const uint8_t *b = (const uint8_t *)p;
+	struct ends e = { 0, 0 };
 
-	/* Namespaces differ at their ends and in length. */
-	if (n == 0)
-		return 0;
-	return (unsigned)(n * 61 + b[0] * 7u + b[n - 1] * 31u + b[n / 2] * 131u +
-	                  b[n - 1 - n / 4] * 17u) % SLOTS;
+	if (n >= 8) {
+		memcpy(&e.first, p, 8);
+		memcpy(&e.last, p + n - 8, 8);
+	} else if (n >= 4) {
+		memcpy(&e.first, p, 4);
+		memcpy(&e.last, p + n - 4, 4);
+	} else if (n > 0) {
+		e.first = (uint8_t)p[0] | (uint64_t)(uint8_t)p[n / 2] << 8;
+		e.last = (uint8_t)p[n - 1];
+	}
+	return e;
+}
+
+static inline unsigned slot_of(struct ends e, size_t n)
+{
+	uint64_t h = (e.first ^ e.last * 31 ^ n) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return (unsigned)(h >> (64 - SLOT_BITS));
 }
 
 __attribute__((constructor)) static void fill(void)
 {
 	for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
 		size_t n = strlen(strings[i]);
-		unsigned k = slot_of(strings[i], n);
+		struct ends e = ends_of(strings[i], n);
+		unsigned k = slot_of(e, n);
 		while (slots[k].s != NULL && strcmp(slots[k].s, strings[i]) != 0)
 			k = (k + 1) % SLOTS;
-		slots[k] = (struct slot){ strings[i], n };
+		slots[k] = (struct slot){ e, strings[i], n };
 	}
 }
 
 const char *mk_known(const char *p, size_t n)
 {
-	for (unsigned k = slot_of(p, n); slots[k].s != NULL; k = (k + 1) % SLOTS)
-		if (slots[k].n == n && memcmp(slots[k].s, p, n) == 0)
-			return slots[k].s;
+	struct ends e = ends_of(p, n);
+
+	for (unsigned k = slot_of(e, n); slots[k].s != NULL; k = (k + 1) % SLOTS) {
+		const struct slot *s = &slots[k];
+		if (s->n == n && s->ends.first == e.first && s->ends.last == e.last &&
+		    (n <= 16 || memcmp(s->s + 8, p + 8, n - 16) == 0))
+			return s->s;
+	}
 	return NULL;
 }

@@ -30,7 +30,7 @@ enum state {
 	EQ,                            /* between it and '='                    */
 	QUOTE,                         /* between '=' and the quote             */
 	VALUE,
-	AFTER,                         /* after the closing quote               */
+	AFTER,                         /* after a tag's name, or a closing quote */
 	TEXT,
 	ENT,                           /* after '&'; in a value if quote is set */
 	CREF,                          /* after "&#"                            */
@@ -324,7 +324,7 @@ static inline enum mk_scan_result after_lt(struct mk_scan *s, const struct mk_sc
 
 static const uint8_t *skip_name(const uint8_t *q, const uint8_t *end)
 {
-	while (q < end && *q < 0x80 && mk_xml_is(*q, MK_XC_NAME))
+	while (q < end && mk_xml_is(*q, MK_XC_ASCII_NAME))
 		q++;
 	return q;
 }
@@ -337,9 +337,31 @@ static inline const uint8_t *skip_tag_name(struct mk_scan *s, const uint8_t *q, 
 {
 	uint16_t sum = s->sum;
 
-	while (q < end && *q < 0x80 && mk_xml_is(*q, MK_XC_NAME))
+	while (q < end && mk_xml_is(*q, MK_XC_ASCII_NAME))
 		sum = (uint16_t)(sum * 31 + *q++);
 	s->sum = sum;
+	return q;
+}
+
+/*
+ * Passes over attributes as nearly all are written, from the white space before the
+ * first: one space, a name, '=', a value of ASCII without a reference. Stops before
+ * what is written otherwise, wrong, too much, or not all there: run() looks at it.
+ */
+static inline const uint8_t *skip_attrs(struct mk_scan *s, const struct mk_scan_limits *lim,
+                                        const uint8_t *q, const uint8_t *end)
+{
+	while (s->attrs < lim->attrs && end - q >= 2 && *q == ' ' &&
+	       mk_xml_is(q[1], MK_XC_START)) {
+		const uint8_t *p = skip_name(q + 1, end);
+		if (end - p < 2 || p[0] != '=' || (p[1] != '\'' && p[1] != '"'))
+			break;
+		const uint8_t *v = mk_xml_skip(p + 2, end, (char)p[1], '<', '&');
+		if (v == end || *v != p[1])
+			break;
+		s->attrs++;
+		q = v + 1;
+	}
 	return q;
 }
 
@@ -380,18 +402,10 @@ static enum mk_scan_result run(struct mk_scan *s, const struct mk_scan_limits *l
 			q = skip_tag_name(s, q, end);
 			if (q == end)
 				break;
-			c = *q;
-			if (c >= 0x80)
+			if (*q >= 0x80)
 				goto multi;
-			q++;
-			if (c == '>')
-				r = tag_opened(s);
-			else if (mk_xml_is(c, MK_XC_SPACE))
-				s->state = TAG;
-			else if (c == '/')
-				s->state = SLASH;
-			else
-				r = MK_SCAN_MALFORMED;
+			q = skip_attrs(s, lim, q, end);
+			s->state = AFTER;
 			break;
 		case TAG:
 			if (mk_xml_is(c, MK_XC_START)) {
