@@ -142,6 +142,11 @@ static bool park(struct mk_event *e, mk_any_fn *fn)
 
 static void advance(struct mk_event *e)
 {
+	/* None of these changes while the chain runs: park() ends that. */
+	const bool filters = is_filter(e), stanzas = is_stanza(e);
+	void *const arg = payload(e);
+	_Atomic(const char *) *const doing = &mk_self->doing;
+
 	for (; e->i < e->n; e->i++) {
 		const struct mk_handler *h = &e->h[e->i];
 		enum mk_verdict v = MK_NEXT;
@@ -156,13 +161,12 @@ static void advance(struct mk_event *e)
 				return;
 			continue;
 		}
-		atomic_store_explicit(&mk_self->doing, h->inst->module->plugin->name,
-			memory_order_relaxed);
-		if (is_filter(e))
-			v = ((filter_fn *)h->fn)(h->inst, payload(e));
+		atomic_store_explicit(doing, h->inst->module->plugin->name, memory_order_relaxed);
+		if (filters)
+			v = ((filter_fn *)h->fn)(h->inst, arg);
 		else
-			((notify_fn *)h->fn)(h->inst, payload(e));
-		if (MK_UNLIKELY(mk_tracing) && is_stanza(e))
+			((notify_fn *)h->fn)(h->inst, arg);
+		if (MK_UNLIKELY(mk_tracing) && stanzas)
 			mk_trace_verdict(e, h->inst, v);
 		while (v == MK_WAIT) {
 			mk_any_fn *fn = e->job_fn;
@@ -177,12 +181,12 @@ static void advance(struct mk_event *e)
 		}
 		if (v != MK_NEXT) {
 			e->i++;
-			atomic_store_explicit(&mk_self->doing, NULL, memory_order_relaxed);
+			atomic_store_explicit(doing, NULL, memory_order_relaxed);
 			finish(e, v);
 			return;
 		}
 	}
-	atomic_store_explicit(&mk_self->doing, NULL, memory_order_relaxed);
+	atomic_store_explicit(doing, NULL, memory_order_relaxed);
 	finish(e, MK_NEXT);
 }
 

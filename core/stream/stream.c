@@ -790,10 +790,8 @@ static void on_stanza(struct mk_stream *st, struct mk_session *ses, struct mk_st
 		return;
 	}
 	mk_stanza_set_from(s, ses->jid);
-	if (st->lang != NULL && s->lang == NULL) {
-		mk_elem_set(s->root, "xml:lang", st->lang);        /* 8.1.5         */
-		s->lang = mk_elem_attr(s->root, "xml:lang");
-	}
+	if (st->lang != NULL && s->lang == NULL)
+		mk_stanza_set_lang(s, st->lang);
 	if (to_text != NULL) {
 		if (mk_jid_parsez(to_text, &to) < 0) {
 			struct mk_stanza *e = mk_stanza_error(s, MK_ERR_JID_MALFORMED, NULL);

@@ -201,8 +201,9 @@ struct mk_elem *mk_elem_add_text(struct mk_elem *e, const char *name, const char
 	return c;
 }
 
-/* The attribute of that name; a new one behind the others if there is none. */
-static struct mk_attr *attr_for(struct mk_elem *e, const char *name)
+/* The attribute of that name; a new one behind the others if there is none, with
+ * no name yet. */
+static inline struct mk_attr *attr_for(struct mk_elem *e, const char *name)
 {
 	struct mk_attr **end = &e->attrs, *a;
 
@@ -211,7 +212,6 @@ static struct mk_attr *attr_for(struct mk_elem *e, const char *name)
 			return a;
 	*end = a = mk_arena_raw(e->arena, sizeof *a);
 	*a = (struct mk_attr){ .next = NULL };
-	a->name = keep_name(e->arena, name, true, &a->name_n);
 	return a;
 }
 
@@ -219,15 +219,19 @@ static void set(struct mk_elem *e, const char *name, const char *value, size_t n
 {
 	struct mk_attr *a = attr_for(e, name);
 
+	if (a->name == NULL)
+		a->name = keep_name(e->arena, name, true, &a->name_n);
 	a->value = keep_chars(e->arena, value, n, &a->value_n);
 }
 
-void mk_elem_borrow(struct mk_elem *e, const char *name, const char *value, size_t n)
+void mk_elem_borrow(struct mk_elem *e, struct mk_str name, struct mk_str value)
 {
-	struct mk_attr *a = attr_for(e, name);
+	struct mk_attr *a = attr_for(e, name.p);
 
-	a->value = value;
-	a->value_n = (uint32_t)n;
+	a->name = name.p;
+	a->name_n = (uint32_t)name.n;
+	a->value = value.p;
+	a->value_n = (uint32_t)value.n;
 }
 
 void mk_elem_set(struct mk_elem *e, const char *name, const char *value)

@@ -39,9 +39,9 @@ const char *mk_known(const char *p, size_t n);
  * 3): no element can be put into one by a declaration, so none is let in. */
 bool mk_ns_is_reserved(const char *xmlns);
 
-/* As mk_elem_set, but value (Chars, NUL-terminated) is borrowed for as long as e
- * lives. */
-void mk_elem_borrow(struct mk_elem *e, const char *name, const char *value, size_t n);
+/* As mk_elem_set, but name (an XML name) and value (Chars, NUL-terminated) are
+ * borrowed for as long as e lives. */
+void mk_elem_borrow(struct mk_elem *e, struct mk_str name, struct mk_str value);
 /* A text node as the new last child, with Chars that live as long as e,
  * NUL-terminated. After the last one, if there is more than one,
  * mk_elem_text_join makes of them what mk_elem_text gives. */

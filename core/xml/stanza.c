@@ -46,7 +46,7 @@ const char *mk_stanza_type_name(enum mk_stanza_type t)
 static uint8_t type_of(uint8_t kind, const char *name)
 {
 	for (uint8_t t = 1; t < TYPES; t++)
-		if (types[t].kinds & K(kind) && strcmp(types[t].name, name) == 0)
+		if (types[t].kinds & K(kind) && mk_streq(types[t].name, name))
 			return t;
 	return MK_TYPE_NONE;
 }
@@ -164,7 +164,7 @@ void mk_stanza_unref(struct mk_stanza **sp)
 	}
 }
 
-static void set_address(struct mk_stanza *s, struct mk_jid **field, const char *name,
+static void set_address(struct mk_stanza *s, struct mk_jid **field, struct mk_str name,
                         const struct mk_jid *j)
 {
 	struct mk_jid *old = *field;
@@ -172,20 +172,20 @@ static void set_address(struct mk_stanza *s, struct mk_jid **field, const char *
 	mk_assert(!(s->flags & MK_STANZA_SEALED));
 	*field = j != NULL ? mk_jid_ref(j) : NULL;
 	if (j != NULL)
-		mk_elem_borrow(s->root, name, j->text, j->full_n);
+		mk_elem_borrow(s->root, name, (struct mk_str){ j->text, j->full_n });
 	else
-		mk_elem_set(s->root, name, NULL);
+		mk_elem_set(s->root, name.p, NULL);
 	mk_jid_unref(&old);
 }
 
 void mk_stanza_set_from(struct mk_stanza *s, const struct mk_jid *from)
 {
-	set_address(s, &s->from, "from", from);
+	set_address(s, &s->from, MK_STR("from"), from);
 }
 
 void mk_stanza_set_to(struct mk_stanza *s, const struct mk_jid *to)
 {
-	set_address(s, &s->to, "to", to);
+	set_address(s, &s->to, MK_STR("to"), to);
 }
 
 void mk_stanza_set_id(struct mk_stanza *s, const char *id)
@@ -193,6 +193,16 @@ void mk_stanza_set_id(struct mk_stanza *s, const char *id)
 	mk_assert(!(s->flags & MK_STANZA_SEALED));
 	mk_elem_set(s->root, "id", id);
 	s->id = mk_elem_attr(s->root, "id");
+}
+
+void mk_stanza_set_lang(struct mk_stanza *s, const char *lang)
+{
+	struct mk_str value;
+
+	mk_assert(!(s->flags & MK_STANZA_SEALED));
+	value.n = strlen(lang);
+	value.p = s->lang = mk_arena_strndup(s->arena, lang, value.n);
+	mk_elem_borrow(s->root, MK_STR("xml:lang"), value);
 }
 
 /* ---- what is kept if nobody takes it ------------------------------------------------ */

@@ -55,6 +55,9 @@ bool mk_stanza_is_kept(const struct mk_stanza *s);
 /* Takes references. The attributes of the root follow. */
 void mk_stanza_set_from(struct mk_stanza *s, const struct mk_jid *from);
 void mk_stanza_set_to(struct mk_stanza *s, const struct mk_jid *to);
+/* The language of a stanza that says none (RFC 6120 8.1.5): a stream's, which was
+ * read before, so of Chars. Copied. */
+void mk_stanza_set_lang(struct mk_stanza *s, const char *lang);
 /* Idempotent. */
 void mk_stanza_seal(struct mk_stanza *s);
 /* A stanza whose top may be changed: *s itself if nobody else holds it, else

@@ -61,18 +61,18 @@ static enum mk_verdict on_in(struct mk_inst *i, struct mk_ev_stanza *ev)
 /* Every message comes here: without printf, and two digits at a time. n >= 0. */
 static const char *decimal(char out[24], int64_t n)
 {
+	static const char pairs[] =
+		"00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+		"40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+		"8081828384858687888990919293949596979899";
 	char *p = out + 23;
 	uint64_t rest = (uint64_t)n;
 
 	*p = '\0';
-	for (; rest >= 10; rest /= 100) {
-		uint32_t two = (uint32_t)(rest % 100);
-		*--p = (char)('0' + two % 10);
-		*--p = (char)('0' + two / 10);
-	}
-	if (rest != 0 || *p == '\0')
-		*--p = (char)('0' + rest);
-	return p;
+	for (; rest >= 100; rest /= 100)
+		p = memcpy(p - 2, &pairs[2 * (rest % 100)], 2);
+	p = memcpy(p - 2, &pairs[2 * rest], 2);
+	return rest < 10 ? p + 1 : p;
 }
 
 static enum mk_verdict on_deliver(struct mk_inst *i, struct mk_ev_stanza *ev)
