@@ -2,7 +2,7 @@
  * xml/parse.h - elements from bytes: the tree's only XML parser constructor
  *
  * A parser belongs to a worker and serves all its streams: it is kept at depth
- * 1 behind a seeded stream header, and whole, scanned elements are fed to it.
+ * 1 behind a seeded stream header, and whole, scanned elements are its content.
  * It is thrown away after an error, and when its name dictionary has grown.
  * For stream headers and mk_elem_read each thread has one of its own, made
  * when it is first needed and freed when the thread ends.
@@ -39,7 +39,8 @@ void mk_parse_thread_end(void);
  * default namespace ("jabber:client"); seed: as above, or NULL.
  * The tree is of a. -MK_EXML: not-well-formed (unbound prefix, duplicate
  * attribute, tags that don't match ...), or a name or namespace that could not
- * be written for others (README.md).
+ * be written for others (README.md). libxml2 takes a depth of 256, which is the
+ * most that a limit can be set to.
  */
 int mk_parse_elem(struct mk_parser *p, const char *xmlns, const char *seed,
 	struct mk_arena *a, const char *bytes, size_t n, struct mk_elem **out);

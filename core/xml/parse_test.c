@@ -191,11 +191,12 @@ static void test_deep_and_wide_trees_are_read_copied_and_written(void **state)
 	struct mk_buf b = { NULL, 0, 0 };
 
 	(void)state;
-	for (int i = 0; i < 3000; i++)
+	/* As deep as any limit lets it be, 256. */
+	for (int i = 0; i < 255; i++)
 		mk_buf_addz(&b, "<a>");
 	for (int i = 0; i < 3000; i++)
 		mk_buf_addz(&b, "<b>x</b>y<c/>");
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < 255; i++)
 		mk_buf_addz(&b, "</a>");
 	struct mk_elem *e = parse_with(NULL, a, mk_buf_z(&b));
 	assert_non_null(e);
@@ -203,6 +204,16 @@ static void test_deep_and_wide_trees_are_read_copied_and_written(void **state)
 	mk_elem_render(&w, mk_elem_copy(a, e), CLIENT);
 	assert_int_equal(w.n, b.n);
 	assert_memory_equal(w.p, b.p, b.n);
+	/* What is put together here is as deep as anybody likes. */
+	for (int i = 0; i < 3000; i++) {
+		struct mk_elem *outer = mk_elem_new(a, "a", CLIENT);
+		mk_elem_adopt(outer, e);
+		e = outer;
+	}
+	mk_buf_clear(&w);
+	mk_elem_render(&w, mk_elem_copy(a, e), CLIENT);
+	assert_int_equal(w.n, b.n + 3000 * strlen("<a></a>"));
+	assert_memory_equal(w.p + 3000 * strlen("<a>"), b.p, b.n);
 	mk_buf_free(&w);
 	mk_buf_free(&b);
 	mk_arena_free(&a);
