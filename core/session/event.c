@@ -147,8 +147,7 @@ static void advance(struct mk_event *e)
 	void *const arg = payload(e);
 	_Atomic(const char *) *const doing = &mk_self->doing;
 
-	for (; e->i < e->n; e->i++) {
-		const struct mk_handler *h = &e->h[e->i];
+	for (const struct mk_handler *h = &e->h[e->i]; e->i < e->n; e->i++, h++) {
 		enum mk_verdict v = MK_NEXT;
 
 		/* A stack event runs on the snapshot of now; a parked one may meet

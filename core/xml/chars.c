@@ -22,7 +22,7 @@ const uint8_t mk_xml_class[256] = {
 	C, C, C, C, C, C, C, C, C, S | Q, S | Q, C, C, S | T, C, C,
 	C, C, C, C, C, C, C, C, C, C, C, C, C, C, C, C,
 	/* !  "  #  $  %  &  '  (  )  *  +  ,  -  .  / */
-	S, 0, 0, 0, 0, 0, T, Q, 0, 0, 0, 0, 0, N, N, 0,
+	S, 0, 0, 0, 0, 0, T | MK_XC_AMP, Q, 0, 0, 0, 0, 0, N, N, 0,
 	N, N, N, N, N, N, N, N, N, N, A, 0, T, 0, T, 0,
 	0, A, A, A, A, A, A, A, A, A, A, A, A, A, A, A,
 	A, A, A, A, A, A, A, A, A, A, A, 0, 0, 0, 0, A,

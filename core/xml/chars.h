@@ -22,6 +22,7 @@ enum {
 	MK_XC_TEXT_ESC = 16,           /* to be escaped in text ...             */
 	MK_XC_ATTR_ESC = 32,           /* ... and in attributes                 */
 	MK_XC_ASCII_NAME = 64,         /* goes on a name and is whole           */
+	MK_XC_AMP = 128,               /* '&'                                   */
 };
 extern const uint8_t mk_xml_class[256];
 
@@ -52,6 +53,80 @@ static inline void mk_copy_short(char *out, const char *p, size_t n)
 	}
 }
 
+/*
+ * Copies up to the first byte of class, which is MK_XC_TEXT_ESC, MK_XC_ATTR_ESC or
+ * MK_XC_AMP; how many. To be expanded where class is a constant.
+ *
+ * Most values are short, and have none: their last piece overlaps the one before.
+ */
+#define MK_EXPANDED static inline __attribute__((always_inline))
+#ifdef __SSE2__
+/* Which of the 16 bytes may be of class; none that is, is left out. */
+MK_EXPANDED unsigned mk_xml_suspects(__m128i v, unsigned class)
+{
+	__m128i hit;
+
+	if (class == MK_XC_AMP)
+		return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('&')));
+	/* '<' and '>' differ in one bit, and so do '&' and the apostrophe. */
+	hit = _mm_cmpeq_epi8(_mm_or_si128(v, _mm_set1_epi8(2)), _mm_set1_epi8('>'));
+	if (class == MK_XC_ATTR_ESC) {
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_or_si128(v, _mm_set1_epi8(1)),
+		                                       _mm_set1_epi8('\'')));
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v));
+	} else {
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, _mm_set1_epi8('&')));
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, _mm_set1_epi8('\r')));
+	}
+	return (unsigned)_mm_movemask_epi8(hit);
+}
+
+/* Copies the 16 bytes if none is of class. */
+MK_EXPANDED bool mk_xml_copy_16(char *out, const char *p, unsigned class)
+{
+	__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+
+	if (mk_xml_suspects(v, class) != 0)
+		return false;
+	_mm_storeu_si128((__m128i *)(void *)out, v);
+	return true;
+}
+#endif
+
+MK_EXPANDED size_t mk_xml_copy_until(char *out, const char *p, size_t n, unsigned class)
+{
+	size_t i = 0;
+
+#ifdef __SSE2__
+	if (n >= 16) {
+		while (n - i >= 16 && mk_xml_copy_16(out + i, p + i, class))
+			i += 16;
+		if (n - i < 16 && mk_xml_copy_16(out + n - 16, p + n - 16, class))
+			return n;
+	} else if (n >= 8) {
+		__m128i a = _mm_loadl_epi64((const __m128i *)(const void *)p);
+		__m128i z = _mm_loadl_epi64((const __m128i *)(const void *)(p + n - 8));
+		if (mk_xml_suspects(_mm_unpacklo_epi64(a, z), class) == 0) {
+			_mm_storel_epi64((__m128i *)(void *)out, a);
+			_mm_storel_epi64((__m128i *)(void *)(out + n - 8), z);
+			return n;
+		}
+	} else if (n >= 4) {
+		uint32_t a, z;
+		memcpy(&a, p, 4);
+		memcpy(&z, p + n - 4, 4);
+		if ((mk_xml_suspects(_mm_set_epi32(0, 0, (int)z, (int)a), class) & 0xff) == 0) {
+			memcpy(out, &a, 4);
+			memcpy(out + n - 4, &z, 4);
+			return n;
+		}
+	}
+#endif
+	for (; i < n && !mk_xml_is((uint8_t)p[i], class); i++)
+		out[i] = p[i];
+	return i;
+}
+
 /* The first byte from q on that is x, y or z, below a space, or beyond ASCII;
  * end if there is none. */
 static inline const uint8_t *mk_xml_skip(const uint8_t *q, const uint8_t *end,
@@ -60,7 +135,7 @@ static inline const uint8_t *mk_xml_skip(const uint8_t *q, const uint8_t *end,
 #ifdef __SSE2__
 	const __m128i vx = _mm_set1_epi8(x), vy = _mm_set1_epi8(y), vz = _mm_set1_epi8(z);
 	const __m128i space = _mm_set1_epi8(' ');
-	for (; end - q >= 16; q += 16) {
+	for (size_t left = (size_t)(end - q); left >= 16; q += 16, left -= 16) {
 		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)q);
 		/* Signed: bytes from 0x80 are below a space too. */
 		__m128i hit = _mm_or_si128(

@@ -150,17 +150,15 @@ bool mk_ns_is_reserved(const char *xmlns)
 
 static const char *keep_namespace(struct mk_arena *a, const char *xmlns)
 {
-	const char *known;
-	uint32_t n;
+	size_t n = strlen(xmlns);
+	const char *known = mk_known(xmlns, n);
+	uint32_t kept_n;
 
-	if (xmlns == NULL)
-		return NULL;
-	known = mk_known(xmlns, strlen(xmlns));
 	if (known != NULL)
 		return known;
 	if (mk_ns_is_reserved(xmlns))
 		return mk_known("", 0);
-	return keep_chars(a, xmlns, strlen(xmlns), &n);
+	return keep_chars(a, xmlns, n, &kept_n);
 }
 
 static void append(struct mk_elem *e, struct mk_elem *child)
@@ -178,16 +176,19 @@ struct mk_elem *mk_elem_new(struct mk_arena *a, const char *name, const char *xm
 {
 	struct mk_elem *e = mk_arena_raw(a, sizeof *e);
 
-	*e = (struct mk_elem){ .arena = a, .xmlns = keep_namespace(a, xmlns) };
+	*e = (struct mk_elem){ .arena = a };
 	e->name = keep_name(a, name, false, &e->name_n);
+	if (xmlns != NULL)
+		e->xmlns = keep_namespace(a, xmlns);
 	return e;
 }
 
 struct mk_elem *mk_elem_add(struct mk_elem *e, const char *name, const char *xmlns)
 {
-	struct mk_elem *c = mk_elem_new(e->arena, name, NULL);
+	struct mk_elem *c = mk_elem_new(e->arena, name, xmlns);
 
-	c->xmlns = xmlns != NULL ? keep_namespace(e->arena, xmlns) : e->xmlns;
+	if (xmlns == NULL)
+		c->xmlns = e->xmlns;
 	append(e, c);
 	return c;
 }

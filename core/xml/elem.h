@@ -19,6 +19,10 @@ struct mk_attr {
 	const char *value;
 	uint32_t value_n, name_n;
 };
+/* Whether that is its name, which a literal says; wherever it is from. */
+#define MK_ATTR_IS(a, lit)                                                    \
+	((a)->name_n == sizeof(lit) - 1 && memcmp((a)->name, lit, sizeof(lit) - 1) == 0)
+
 struct mk_elem {
 	struct mk_elem *next;          /* sibling (element or text)             */
 	const char *name;              /* NULL: a text node                     */

@@ -93,18 +93,19 @@ static inline const char *keep(struct context *c, const xmlChar *z, uint32_t *n_
  * value as "&#38;", and there is no other '&' in it. */
 static char *copy_value(char *out, const char *p, size_t n)
 {
-	const char *end = p + n, *amp;
+	size_t k;
 
-	while ((amp = memchr(p, '&', (size_t)(end - p))) != NULL) {
-		size_t k = (size_t)(amp - p) + 1;
-		memcpy(out, p, k);
-		out += k;
-		p += k;
-		if (end - p >= 4 && memcmp(p, "#38;", 4) == 0)
+	while ((k = mk_xml_copy_until(out, p, n, MK_XC_AMP)) < n) {
+		out[k] = '&';
+		out += k + 1;
+		p += k + 1;
+		n -= k + 1;
+		if (n >= 4 && memcmp(p, "#38;", 4) == 0) {
 			p += 4;
+			n -= 4;
+		}
 	}
-	mk_copy_short(out, p, (size_t)(end - p));
-	out += end - p;
+	out += k;
 	*out++ = '\0';
 	return out;
 }

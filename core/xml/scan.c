@@ -338,7 +338,7 @@ static inline const uint8_t *skip_tag_name(struct mk_scan *s, const uint8_t *q, 
 	uint16_t sum = s->sum;
 
 	while (q < end && mk_xml_is(*q, MK_XC_ASCII_NAME))
-		sum = (uint16_t)(sum * 31 + *q++);
+		sum = (uint16_t)((sum << 5 | sum >> 11) ^ *q++);
 	s->sum = sum;
 	return q;
 }
@@ -394,10 +394,13 @@ static enum mk_scan_result run(struct mk_scan *s, const struct mk_scan_limits *l
 			q++;
 			break;
 		case LT:
+		lt:
 			r = after_lt(s, lim, c);
-			if (s->state != NAME)
+			if (s->state != NAME) {
 				q++;
-			break;
+				break;
+			}
+			__attribute__((fallthrough));
 		case NAME:
 			q = skip_tag_name(s, q, end);
 			if (q == end)
@@ -492,6 +495,10 @@ static enum mk_scan_result run(struct mk_scan *s, const struct mk_scan_limits *l
 			q++;
 			if (c == '<') {
 				s->state = LT;
+				if (q < end) {
+					c = *q;
+					goto lt;
+				}
 			} else if (c == '&') {
 				s->tail_n = 0;
 				s->state = ENT;

@@ -87,11 +87,11 @@ static void read_root(struct mk_stanza *s)
 	for (const struct mk_attr *a = s->root->attrs; a != NULL; a = a->next) {
 		if (a->xmlns != NULL)
 			continue;
-		if (mk_streq(a->name, "type"))
+		if (MK_ATTR_IS(a, "type"))
 			type = a->value;
-		else if (mk_streq(a->name, "id"))
+		else if (MK_ATTR_IS(a, "id"))
 			s->id = a->value;
-		else if (mk_streq(a->name, "xml:lang"))
+		else if (MK_ATTR_IS(a, "xml:lang"))
 			s->lang = a->value;
 	}
 	s->flags = (uint8_t)((s->flags & ~MK_STANZA_BAD_TYPE) | MK_STANZA_READ);

@@ -29,79 +29,11 @@ static const char *escape_of(uint8_t c, size_t *n)
 #undef ESCAPE
 }
 
-#ifdef __SSE2__
-/* Which of the 16 bytes may be of class; none that is escaped is left out. */
-static inline unsigned dirty(__m128i v, unsigned class)
-{
-	/* '<' and '>' differ in one bit, and so do '&' and the apostrophe. */
-	__m128i hit = _mm_cmpeq_epi8(_mm_or_si128(v, _mm_set1_epi8(2)), _mm_set1_epi8('>'));
-
-	if (class == MK_XC_ATTR_ESC) {
-		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_or_si128(v, _mm_set1_epi8(1)),
-		                                       _mm_set1_epi8('\'')));
-		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v));
-	} else {
-		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, _mm_set1_epi8('&')));
-		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, _mm_set1_epi8('\r')));
-	}
-	return (unsigned)_mm_movemask_epi8(hit);
-}
-
-static inline bool is_clean(const char *p, unsigned class)
-{
-	return dirty(_mm_loadu_si128((const __m128i *)(const void *)p), class) == 0;
-}
-
-/* The same for the first half of v. */
-static inline bool is_half_clean(__m128i v, unsigned class)
-{
-	return (dirty(v, class) & 0xff) == 0;
-}
-#endif
-
-/* Copies up to the first byte of class; how many. Most values are short, and
- * clean: their last piece overlaps the one before. */
-static inline size_t copy_clean(char *out, const char *p, size_t n, unsigned class)
-{
-	size_t i = 0;
-
-#ifdef __SSE2__
-	if (n >= 16) {
-		for (; n - i >= 16 && is_clean(p + i, class); i += 16)
-			memcpy(out + i, p + i, 16);
-		if (n - i < 16 && is_clean(p + n - 16, class)) {
-			memcpy(out + n - 16, p + n - 16, 16);
-			return n;
-		}
-	} else if (n >= 8) {
-		__m128i a = _mm_loadl_epi64((const __m128i *)(const void *)p);
-		__m128i z = _mm_loadl_epi64((const __m128i *)(const void *)(p + n - 8));
-		if (dirty(_mm_unpacklo_epi64(a, z), class) == 0) {
-			_mm_storel_epi64((__m128i *)(void *)out, a);
-			_mm_storel_epi64((__m128i *)(void *)(out + n - 8), z);
-			return n;
-		}
-	} else if (n >= 4) {
-		uint32_t a, z;
-		memcpy(&a, p, 4);
-		memcpy(&z, p + n - 4, 4);
-		if (is_half_clean(_mm_set_epi32(0, 0, (int)z, (int)a), class)) {
-			memcpy(out, &a, 4);
-			memcpy(out + n - 4, &z, 4);
-			return n;
-		}
-	}
-#endif
-	for (; i < n && !mk_xml_is((uint8_t)p[i], class); i++)
-		out[i] = p[i];
-	return i;
-}
-
 static inline void escape(struct mk_buf *b, const char *p, size_t n, unsigned class)
 {
 	for (;;) {
 		char *out = mk_buf_need(b, n);
-		size_t k = copy_clean(out, p, n, class), m;
+		size_t k = mk_xml_copy_until(out, p, n, class), m;
 		const char *esc;
 
 		b->n += k;
@@ -124,7 +56,7 @@ void mk_escape_attr(struct mk_buf *b, const char *p, size_t n)
 	escape(b, p, n, MK_XC_ATTR_ESC);
 }
 
-static void write_attr(struct mk_buf *b, const char *name, size_t name_n, const char *value,
+static inline void write_attr(struct mk_buf *b, const char *name, size_t name_n, const char *value,
                        size_t n)
 {
 	/* Room for all of it if nothing is to be escaped. */
@@ -136,7 +68,7 @@ static void write_attr(struct mk_buf *b, const char *name, size_t name_n, const 
 	p += name_n + 1;
 	p[0] = '=';
 	p[1] = '\'';
-	k = copy_clean(p + 2, value, n, MK_XC_ATTR_ESC);
+	k = mk_xml_copy_until(p + 2, value, n, MK_XC_ATTR_ESC);
 	b->n += name_n + 3 + k;
 	if (k < n) {
 		mk_escape_attr(b, value + k, n - k);
