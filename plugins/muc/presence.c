@@ -106,9 +106,62 @@ static struct mk_stanza *build(const struct room *r, const struct shown *p, bool
 	return s;
 }
 
+/* ---- what is shown to many --------------------------------------------------------------------- */
+
+/* Who enters is shown everybody: that is built once for all who come while it is as it
+ * is. It costs some kilobytes each, so it is kept for no longer than people come, and
+ * not in rooms where few would see it twice. */
+enum { COOL_MS = 20 * 1000, MOST_SHOWN = 2000 };
+
+void occupant_stale(struct occupant *o)
+{
+	for (int k = 0; k < 2; k++)
+		if (o->shown[k] != NULL)
+			mk_stanza_unref(&o->shown[k]);
+}
+
+static void cool_one(struct room *r, struct occupant *o, void *arg)
+{
+	(void)r;
+	(void)arg;
+	occupant_stale(o);
+}
+
+static void cool(struct mk_inst *i, void *data)
+{
+	struct room *r = data;
+
+	(void)i;
+	r->cooling = NULL;
+	room_occupants_each(r, cool_one, NULL);
+}
+
+/* A reference to o's presence as those see it who have just come. */
+static struct mk_stanza *shown(struct room *r, struct occupant *o, bool with_jid)
+{
+	struct shown p = { .occupant = o, .seat = o->seats, .role = o->role };
+
+	if (o->shown[with_jid] != NULL)
+		return mk_stanza_ref(o->shown[with_jid]);
+	struct mk_stanza *s = build(r, &p, with_jid);
+	if (r->by_nick.n <= MOST_SHOWN) {
+		o->shown[with_jid] = mk_stanza_ref(s);
+		if (r->cooling == NULL)
+			r->cooling = mk_timer_start(r->inst, COOL_MS, cool, r);
+	}
+	return s;
+}
+
 static bool is_visible(const struct room *r, enum role role)
 {
 	return r->conf.broadcast & ROLE_BIT(role);
+}
+
+/* As shown() makes it. */
+static bool is_plain(const struct shown *p)
+{
+	return p->why == NULL && p->type == NULL && p->id == NULL && p->payload == NULL &&
+	       p->codes[0] == 0 && p->seat == p->occupant->seats && p->role == p->occupant->role;
 }
 
 /* To everybody but p's occupant. */
@@ -123,7 +176,8 @@ static void tell_others(struct room *r, const struct shown *p)
 			continue;
 		with_jid = room_shows_jids(r, to->occupant);
 		if (s[with_jid] == NULL)
-			s[with_jid] = build(r, p, with_jid);
+			s[with_jid] = is_plain(p) ? shown(r, (struct occupant *)p->occupant, with_jid)
+			                          : build(r, p, with_jid);
 		mk_send_to(s[with_jid], to->jid);
 	}
 	for (int k = 0; k < 2; k++)
@@ -244,6 +298,7 @@ void occupant_set(struct room *r, struct occupant *o, enum affil a, enum role ro
 		return;
 	o->affil = (uint8_t)a;
 	o->role = (uint8_t)role;
+	occupant_stale(o);
 	if (was_visible && !is_visible(r, role)) {
 		struct shown p = { .occupant = o, .seat = o->seats, .role = ROLE_NONE,
 			.type = "unavailable", .why = &none };
@@ -262,6 +317,7 @@ static void keep_payload(struct room *r, struct seat *s, const struct mk_elem *f
 
 	mk_free(s->presence);
 	s->presence = NULL;
+	occupant_stale(s->occupant);
 	add_payload(root, a, r->jid, from);
 	if (mk_elem_first(root) == NULL)
 		return;
@@ -329,11 +385,11 @@ static void tell_of_others(struct room *r, const struct seat *to)
 		/* One for each nickname. */
 		if (o == to->occupant || s != o->seats || !is_visible(r, o->role))
 			continue;
-		struct shown p = { .occupant = o, .seat = s, .role = o->role };
-		st = build(r, &p, with_jid);
+		st = shown(r, o, with_jid);
 		mk_send_to(st, to->jid);
 		mk_stanza_unref(&st);
 	}
+	mk_metric_add(r->inst, PRESENCES, r->seats_n);
 }
 
 static void add_entry_codes(const struct room *r, struct shown *p, bool is_new_room)
@@ -505,6 +561,7 @@ static void to_front(struct seat *s)
 	*p = s->next;
 	s->next = s->occupant->seats;
 	s->occupant->seats = s;
+	occupant_stale(s->occupant);
 }
 
 static void update(struct room *r, struct seat *s, struct mk_ev_stanza *ev)
@@ -660,8 +717,7 @@ enum mk_verdict presence_handle(struct mk_inst *i, struct room *r, struct mk_ev_
 		if (s != NULL && !mk_jid_is_bare(ev->to)) {
 			struct occupant *o = room_occupant(r, mk_jid_resource(ev->to));
 			if (o != NULL && is_visible(r, o->role)) {
-				struct shown p = { .occupant = o, .seat = o->seats, .role = o->role };
-				struct mk_stanza *st = build(r, &p, room_shows_jids(r, s->occupant));
+				struct mk_stanza *st = shown(r, o, room_shows_jids(r, s->occupant));
 				mk_send_to(st, s->jid);
 				mk_stanza_unref(&st);
 			}

@@ -232,6 +232,7 @@ static void place_fini(void *data)
 		return;
 	((struct place *)data)->room = NULL;
 	mk_timer_stop(&r->idle);
+	mk_timer_stop(&r->cooling);
 	listing_remove(r);
 	mk_metric_add(r->inst, ROOMS, -1);
 	if (r->seats_n != 0)
@@ -337,6 +338,7 @@ static struct occupant *occupant_new(struct room *r, const struct mk_jid *addres
 
 static void occupant_free(struct room *r, struct occupant *o)
 {
+	occupant_stale(o);
 	table_remove(&r->by_nick, &o->node);
 	mk_jid_unref(&o->address);
 	mk_free(o);
@@ -354,6 +356,7 @@ struct seat *room_enter(struct room *r, const struct mk_jid *jid, const struct m
 	s->occupant = o;
 	s->next = o->seats;
 	o->seats = s;
+	occupant_stale(o);
 	table_add(&r->seats_by_jid, &s->node, hash_of(full_text(jid)));
 	if (r->seats_n == r->seats_size) {
 		r->seats_size += r->seats_size / 2 + 4;
@@ -375,6 +378,7 @@ static void unseat(struct room *r, struct seat *s)
 	while (*p != s)
 		p = &(*p)->next;
 	*p = s->next;
+	occupant_stale(o);
 	if (o->seats == NULL)
 		occupant_free(r, o);
 }
@@ -395,6 +399,7 @@ void room_rename(struct room *r, struct occupant *o, const struct mk_jid *addres
 {
 	struct mk_jid *old = o->address;
 
+	occupant_stale(o);
 	table_remove(&r->by_nick, &o->node);
 	o->address = mk_jid_ref(address);
 	mk_jid_unref(&old);
@@ -411,6 +416,7 @@ void room_move(struct room *r, struct seat *s, const struct mk_jid *address)
 	s->occupant = to;
 	s->next = to->seats;
 	to->seats = s;
+	occupant_stale(to);
 }
 
 void room_set_affil(struct room *r, const struct mk_jid *bare, enum affil a, const char *nick,

@@ -96,6 +96,8 @@ struct occupant {
 	struct seat *seats;            /* never NULL; the newest first          */
 	int64_t spoke_ms;              /* wall time of the last message (0500)  */
 	uint8_t id[16];                /* XEP-0421                              */
+	struct mk_stanza *shown[2];    /* presence.c: its presence without, and with the
+	                                * real address, while many want it      */
 };
 /* Who has an affiliation other than none, or a reserved nickname. */
 struct affil_entry {
@@ -137,6 +139,7 @@ struct room {
 	uint8_t secret[32];            /* of occupant ids; stored               */
 	int64_t active_ms;             /* wall time of the last message         */
 	struct mk_timer *idle;
+	struct mk_timer *cooling;      /* runs while there are shown ones       */
 	struct listing *listing;       /* disco.c; NULL: not listed from memory */
 };
 
@@ -236,6 +239,8 @@ void occupant_set(struct room *r, struct occupant *o, enum affil a, enum role ro
 /* s (of from's seat) may be an error that tells that the seat's client is gone: it
  * leaves then (11.5). */
 void presence_ghost(struct room *r, const struct mk_stanza *s);
+/* What was kept of its presence goes: something of it has changed. */
+void occupant_stale(struct occupant *o);
 /* To each occupant that the service goes (332). */
 void room_tell_stop(struct room *r);
 /* For each occupant that is a user of bare; fn may remove it. */
