@@ -29,6 +29,7 @@ static struct fake_user {
 	bool is_cached;                /* both kinds                            */
 } *fake_users;
 static bool fake_is_away;              /* sources answer "later"                */
+static bool fake_is_elsewhere;         /* the next question is for other threads */
 static unsigned fake_asked;            /* questions to sources                  */
 static char fake_store;                /* nobody looks into it                  */
 static int64_t fake_metrics[16];
@@ -55,7 +56,10 @@ static enum mk_sasl_result fake_step(const struct mk_mech *m, struct mk_sasl *x,
 	x->said = false;
 	x->condition = NULL;
 	enum mk_sasl_result r = m->step(NULL, x, d, data != NULL);
-	return r == MK_SASL_JOB ? m->step_stored(NULL, x, d, (struct mk_store *)&fake_store) : r;
+	/* At most twice: the second time on another source's threads. */
+	for (int i = 0; i < 2 && r == MK_SASL_JOB; i++)
+		r = m->step_stored(NULL, x, d, (struct mk_store *)&fake_store);
+	return r;
 }
 
 static inline const struct mk_mech *fake_mech(const char *name)
@@ -139,6 +143,10 @@ enum mk_auth_answer mk_account_scram(struct mk_store *st, const struct mk_jid *u
 
 	(void)st;
 	fake_asked++;
+	if (fake_is_elsewhere) {
+		fake_is_elsewhere = false;
+		return MK_AUTH_ELSEWHERE;
+	}
 	if (fake_is_away)
 		return MK_AUTH_LATER;
 	if (u == NULL)
@@ -174,6 +182,10 @@ enum mk_auth_answer mk_account_plain(struct mk_store *st, const struct mk_jid *u
 
 	(void)st;
 	fake_asked++;
+	if (fake_is_elsewhere) {
+		fake_is_elsewhere = false;
+		return MK_AUTH_ELSEWHERE;
+	}
 	if (fake_is_away)
 		return MK_AUTH_LATER;
 	if (u == NULL)

@@ -78,6 +78,9 @@ static enum mk_sasl_result check(struct mk_inst *i, struct mk_sasl *x, const str
 		case MK_AUTH_YES:
 			r = accept(i, x, user);
 			break;
+		case MK_AUTH_ELSEWHERE:
+			r = MK_SASL_JOB;
+			break;
 		case MK_AUTH_LATER:
 			r = refused(i, x, M_FAILED, "temporary-auth-failure");
 			break;

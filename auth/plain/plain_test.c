@@ -143,6 +143,18 @@ static void test_storage_that_is_away_is_a_temporary_failure(void **state)
 	fake_end(&x);
 }
 
+static void test_a_question_for_other_threads_is_asked_there(void **state)
+{
+	struct mk_sasl x;
+
+	(void)state;
+	fake_is_elsewhere = true;
+	fake_begin(&x, fake_mech("PLAIN"));
+	assert_int_equal(fake_step(fake_mech("PLAIN"), &x, S("\0kurt\0xipj3plmq")), MK_SASL_OK);
+	assert_int_equal(fake_asked, 2);
+	fake_end(&x);
+}
+
 static void test_a_missing_initial_response_is_asked_for(void **state)
 {
 	struct mk_sasl x;
@@ -169,6 +181,7 @@ int main(void)
 		cmocka_unit_test_setup(test_unknown_users_cost_a_question_like_known_ones, before),
 		cmocka_unit_test_setup(test_a_long_password_is_nobodys, before),
 		cmocka_unit_test_setup(test_storage_that_is_away_is_a_temporary_failure, before),
+		cmocka_unit_test_setup(test_a_question_for_other_threads_is_asked_there, before),
 		cmocka_unit_test_setup(test_a_missing_initial_response_is_asked_for, before),
 		cmocka_unit_test_setup(test_it_is_marked_as_sending_the_password, before),
 	};

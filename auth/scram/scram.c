@@ -311,6 +311,8 @@ static enum mk_sasl_result step_stored(struct mk_inst *i, struct mk_sasl *x, str
 	if (answer == MK_AUTH_UNKNOWN || answer == MK_AUTH_NO)
 		mk_scram_fake(user, e->hash, &e->keys);
 	mk_jid_unref(&user);
+	if (answer == MK_AUTH_ELSEWHERE)
+		return MK_SASL_JOB;
 	if (answer == MK_AUTH_LATER)
 		return refused(i, x, "temporary-auth-failure");
 	return challenge(x, e);

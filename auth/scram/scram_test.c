@@ -423,6 +423,18 @@ static void test_storage_that_is_away_is_a_temporary_failure(void **state)
 	fake_end(&x);
 }
 
+static void test_a_question_for_other_threads_is_asked_there(void **state)
+{
+	struct mk_sasl x;
+
+	(void)state;
+	fake_is_elsewhere = true;
+	fake_begin(&x, fake_mech("SCRAM-SHA-1"));
+	assert_int_equal(say("SCRAM-SHA-1", &x, "n,,n=uncached,r=nonce"), MK_SASL_CONTINUE);
+	assert_int_equal(fake_asked, 2);
+	fake_end(&x);
+}
+
 static void test_a_missing_initial_response_is_asked_for(void **state)
 {
 	struct mk_sasl x;
@@ -464,6 +476,7 @@ int main(void)
 		cmocka_unit_test_setup(test_a_malformed_final_message_is_refused, before),
 		cmocka_unit_test_setup(test_users_who_do_not_exist_look_like_others, before),
 		cmocka_unit_test_setup(test_storage_that_is_away_is_a_temporary_failure, before),
+		cmocka_unit_test_setup(test_a_question_for_other_threads_is_asked_there, before),
 		cmocka_unit_test_setup(test_a_missing_initial_response_is_asked_for, before),
 		cmocka_unit_test_setup(test_server_nonces_differ, before),
 	};

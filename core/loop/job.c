@@ -28,11 +28,16 @@ struct mk_pool {
 	bool is_closing;
 };
 
-static _Thread_local bool is_job_thread;
+static _Thread_local const struct mk_pool *pool_of_thread;
 
 bool mk_in_job(void)
 {
-	return is_job_thread;
+	return pool_of_thread != NULL;
+}
+
+bool mk_in_pool(const struct mk_pool *p)
+{
+	return pool_of_thread == p;
 }
 
 static void job_back(struct mk_msg *m)
@@ -63,7 +68,7 @@ static void *job_thread(void *arg)
 	struct mk_list *n;
 	void *data;
 
-	is_job_thread = true;
+	pool_of_thread = p;
 	mk_quiet_join(&quiet, NULL);
 	data = p->thread_init != NULL ? p->thread_init(p->arg) : NULL;
 	pthread_mutex_lock(&p->lock);

@@ -29,7 +29,8 @@ void mk_pool_free(struct mk_pool **p);
 void mk_pool_submit(struct mk_pool *p, struct mk_job *j);
 unsigned mk_pool_queued(struct mk_pool *p);    /* waiting; any thread       */
 const char *mk_pool_name(const struct mk_pool *p);
-/* True on a thread of any pool. */
+/* True on a thread of any pool; of this one. */
 bool mk_in_job(void);
+bool mk_in_pool(const struct mk_pool *p);
 
 #endif

@@ -191,6 +191,12 @@ int mk_source_add(struct mk_inst *i, const struct mk_source *s)
 	struct mk_reg_source *r = mk_alloc(sizeof *r);
 	r->source = s;
 	mk_list_push(&i->sources, &r->node);
+	unsigned threads = s->size > offsetof(struct mk_source, threads) && s->threads != NULL
+		? s->threads(i) : 0;
+	if (threads > 0 && !i->has_own_pool) {
+		i->pool = mk_store_pool_new(s->name, threads);
+		i->has_own_pool = true;
+	}
 	return 0;
 }
 
@@ -347,6 +353,18 @@ static void inst_gone(void *p)
 	inst_free(p);
 }
 
+/* Nobody is inside, so there is nothing queued. */
+static void own_pool_free(struct mk_inst *i)
+{
+	struct mk_pool *own = i->pool;
+
+	if (!i->has_own_pool)
+		return;
+	i->pool = mk_store_pool(i->module->plugin->tables);
+	i->has_own_pool = false;
+	mk_pool_free(&own);
+}
+
 struct worker_call { struct mk_inst *i; int err; };
 
 static void call_worker_start(struct mk_worker *w, void *arg)
@@ -424,8 +442,10 @@ fail:
 	mk_dispatch_build(type, NULL);
 	/* A global one was in the dispatch of some host types before another's
 	 * refused it: somebody may have seen it there. */
-	if (atomic_load(&i->busy) == 0)
+	if (atomic_load(&i->busy) == 0) {
+		own_pool_free(i);
 		mk_quiesce(inst_gone, i);
+	}
 	return r;
 }
 
@@ -472,8 +492,10 @@ void mk_inst_stop(struct mk_inst **ip, int64_t wait_ms)
 	mk_list_remove(&i->module_node);
 	/* Somebody may still be inside (it did not return in time): its memory
 	 * then stays, as its code does. */
-	if (atomic_load(&i->busy) == 0)
+	if (atomic_load(&i->busy) == 0) {
+		own_pool_free(i);
 		mk_quiesce(inst_gone, i);
+	}
 }
 
 static void old_conf_free(void *p)

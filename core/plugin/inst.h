@@ -57,6 +57,8 @@ struct mk_inst {
 	struct mk_arena *conf_arena;   /* of conf                               */
 	void *data;
 	struct mk_pool *pool;          /* where its jobs run                    */
+	bool has_own_pool;             /* a source's (meerkat/auth.h, threads)  */
+	uint32_t guests;               /* calls from other pools; account.c's   */
 	_Atomic uint32_t busy;         /* jobs and parked events inside it      */
 	uint32_t *metric_ids;          /* by index                              */
 	struct mk_list module_node, type_node;

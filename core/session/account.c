@@ -126,7 +126,8 @@ int mk_account_init(const char *data_dir, struct mk_diag *d)
 #define FAKES    2u            /* the first of them: for who does not exist */
 #define LOCKS    64u
 #define KEEP_SEC 600u
-#define VERIFIER 0             /* kind of entry; else enum mk_hash          */
+#define VERIFIER 0             /* kinds of entries; else enum mk_hash       */
+#define EXISTS   255           /* no more than that                         */
 
 struct entry {
 	uint64_t hash;                 /* of the bare JID                       */
@@ -252,6 +253,22 @@ void mk_account_forget_all(void)
 				entry_free(&cache[b][i]);
 		pthread_mutex_unlock(&lock[l].m);
 	}
+}
+
+/* A password was right that wasn't in the cache: a source that keeps keys of it may
+ * have new ones. What the caller knows is newer than that. */
+static void forget_keys(const struct mk_jid *u, uint64_t *ticket)
+{
+	unsigned b = bucket_of(u);
+
+	pthread_mutex_lock(&lock[b % LOCKS].m);
+	if (lock[b % LOCKS].forgets++ == *ticket)
+		++*ticket;
+	for (unsigned i = 0; i < WAYS; i++)
+		if (cache[b][i] != NULL && cache[b][i]->kind != VERIFIER &&
+		    entry_is(cache[b][i], u, cache[b][i]->kind))
+			entry_free(&cache[b][i]);
+	pthread_mutex_unlock(&lock[b % LOCKS].m);
 }
 
 /* iterations, is_fake, salt_n, salt, stored key, server key. */
@@ -393,17 +410,116 @@ static const struct mk_dispatch *dispatch_of_domain(struct mk_str domain)
 
 #define EACH_SOURCE(i, d) for (uint32_t i = 0; i < (d)->source_count; i++)
 
+/*
+ * A source with threads of its own (a directory may answer after seconds, or not)
+ * is asked on these: a login moves there. Other jobs are its guests, a few at a
+ * time, so that it never has all threads of their pool.
+ */
+#define GUESTS 2
+#define GUEST_WAIT_NSEC 50000000
+
+enum question { OTHER, PLAIN, SCRAM };
+
+static _Thread_local struct { bool may_move; struct mk_move from, to; } moving;
+static pthread_mutex_t guest_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t guest_left = PTHREAD_COND_INITIALIZER;
+
+void mk_account_step_begin(bool may_move, struct mk_move from)
+{
+	moving.may_move = may_move;
+	moving.from = from;
+	moving.to = (struct mk_move){ NULL, 0 };
+}
+
+struct mk_move mk_account_step_end(void)
+{
+	moving.may_move = false;
+	moving.from.inst = NULL;
+	return moving.to;
+}
+
+/* Where to begin: at the source that this step has moved to, once. */
+static uint32_t first_source(const struct mk_dispatch *d, enum question q, bool *moved)
+{
+	struct mk_inst *from = moving.from.question == q ? moving.from.inst : NULL;
+
+	*moved = from != NULL;
+	if (from == NULL)
+		return 0;
+	moving.from.inst = NULL;
+	EACH_SOURCE(i, d)
+		if (d->sources[i].inst == from)
+			return i;
+	return 0;                      /* another order meanwhile               */
+}
+
+static bool guest_enter(struct mk_inst *i)
+{
+	struct timespec until;
+	int r = 0;
+
+	pthread_mutex_lock(&guest_lock);
+	if (i->guests >= GUESTS) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += GUEST_WAIT_NSEC;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		while (r == 0 && i->guests >= GUESTS)
+			r = pthread_cond_timedwait(&guest_left, &guest_lock, &until);
+	}
+	bool ok = i->guests < GUESTS;
+	if (ok)
+		i->guests++;
+	pthread_mutex_unlock(&guest_lock);
+	return ok;
+}
+
+/* YES: the source may be asked, and left after that. LATER, ELSEWHERE: not so. */
+static enum mk_auth_answer source_enter(struct mk_inst *i, enum question q)
+{
+	/* Gone for a moment: the client should not take that for a no. */
+	if (!mk_inst_enter(i))
+		return MK_AUTH_LATER;
+	if (!i->has_own_pool || mk_in_pool(i->pool))
+		return MK_AUTH_YES;
+	if (q != OTHER && moving.may_move && moving.to.inst == NULL) {
+		moving.to = (struct mk_move){ i, (uint8_t)q };
+		return MK_AUTH_ELSEWHERE;
+	}
+	if (guest_enter(i))
+		return MK_AUTH_YES;
+	mk_inst_leave(i);
+	return MK_AUTH_LATER;
+}
+
+static void source_leave(struct mk_inst *i)
+{
+	if (i->has_own_pool && !mk_in_pool(i->pool)) {
+		pthread_mutex_lock(&guest_lock);
+		i->guests--;
+		pthread_cond_broadcast(&guest_left);
+		pthread_mutex_unlock(&guest_lock);
+	}
+	mk_inst_leave(i);
+}
+
 static enum mk_auth_answer exists_in(const struct mk_dispatch *d, struct mk_store *st,
 	const struct mk_jid *user)
 {
 	enum mk_auth_answer a = MK_AUTH_UNKNOWN;
+	uint64_t ticket = cache_ticket(user);
+	uint8_t yes;
 
 	for (uint32_t i = 0; i < d->source_count && a == MK_AUTH_UNKNOWN; i++) {
-		/* Gone for a moment: the client should not take that for a no. */
-		if (!mk_inst_enter(d->sources[i].inst))
+		struct mk_inst *inst = d->sources[i].inst;
+		if (inst->has_own_pool && cache_get(user, EXISTS, &yes, sizeof yes) != 0)
+			return MK_AUTH_YES;
+		if (source_enter(inst, OTHER) != MK_AUTH_YES)
 			return MK_AUTH_LATER;
-		a = d->sources[i].s->exists(d->sources[i].inst, st, user);
-		mk_inst_leave(d->sources[i].inst);
+		a = d->sources[i].s->exists(inst, st, user);
+		source_leave(inst);
+		if (a == MK_AUTH_YES && inst->has_own_pool)
+			cache_put(user, EXISTS, false, "y", 1, ticket);
 	}
 	return a;
 }
@@ -435,16 +551,19 @@ enum mk_auth_answer mk_account_scram(struct mk_store *st, const struct mk_jid *u
 	enum mk_auth_answer a = MK_AUTH_UNKNOWN;
 	uint64_t ticket = cache_ticket(user);
 	struct mk_scram_keys k = { 0 };
+	bool moved;
 
 	if (d == NULL)
 		return MK_AUTH_UNKNOWN;
-	for (uint32_t i = 0; i < d->source_count && a == MK_AUTH_UNKNOWN; i++) {
+	for (uint32_t i = first_source(d, SCRAM, &moved);
+	     i < d->source_count && a == MK_AUTH_UNKNOWN; i++) {
 		if (d->sources[i].s->scram == NULL)
 			continue;
-		if (!mk_inst_enter(d->sources[i].inst))
-			return MK_AUTH_LATER;
+		a = source_enter(d->sources[i].inst, SCRAM);
+		if (a != MK_AUTH_YES)
+			return a;
 		a = ask_scram(d->sources[i].inst, d->sources[i].s, st, user, h, &k);
-		mk_inst_leave(d->sources[i].inst);
+		source_leave(d->sources[i].inst);
 	}
 	if (a == MK_AUTH_YES) {
 		k.is_fake = 0;
@@ -560,24 +679,28 @@ enum mk_auth_answer mk_account_plain(struct mk_store *st, const struct mk_jid *u
 	enum mk_auth_answer a = MK_AUTH_UNKNOWN;
 	uint64_t ticket = cache_ticket(user);
 	uint8_t verifier[32];
-	bool hashed = false;
+	bool hashed = false, moved;
 
 	if (d == NULL || password.n == 0 || password.n > MK_PASSWORD_MAX)
 		return MK_AUTH_UNKNOWN;
 	if (mk_account_plain_cached(user, password))
 		return MK_AUTH_YES;
-	if (!may_hash())
+	uint32_t first = first_source(d, PLAIN, &moved);
+	if (!moved && !may_hash())
 		return MK_AUTH_LATER;
-	for (uint32_t i = 0; i < d->source_count && a == MK_AUTH_UNKNOWN; i++) {
+	for (uint32_t i = first; i < d->source_count && a == MK_AUTH_UNKNOWN; i++) {
 		const struct mk_source *s = d->sources[i].s;
 		struct mk_inst *inst = d->sources[i].inst;
 		if (s->plain == NULL && s->scram == NULL)
 			continue;
-		if (!mk_inst_enter(inst))
-			return MK_AUTH_LATER;
+		a = source_enter(inst, PLAIN);
+		if (a != MK_AUTH_YES)
+			return a;
 		a = s->plain != NULL ? s->plain(inst, st, user, password)
 		                     : plain_by_keys(inst, s, st, user, password, &hashed);
-		mk_inst_leave(inst);
+		source_leave(inst);
+		if (a == MK_AUTH_YES && s->plain != NULL && s->scram != NULL)
+			forget_keys(user, &ticket);
 	}
 	if ((a == MK_AUTH_UNKNOWN || a == MK_AUTH_NO) && !hashed)
 		hash_for_nothing(d, user, password);
@@ -613,13 +736,13 @@ int mk_account_set_password(struct mk_store *st, const struct mk_jid *user,
 	for (uint32_t i = 0; i < d->source_count && r == -MK_ENOENT; i++) {
 		if (d->sources[i].s->set_password == NULL)
 			continue;
-		if (!mk_inst_enter(d->sources[i].inst)) {
+		if (source_enter(d->sources[i].inst, OTHER) != MK_AUTH_YES) {
 			r = -MK_EAGAIN;
 			break;
 		}
 		can = true;
 		r = d->sources[i].s->set_password(d->sources[i].inst, st, user, prepared, create);
-		mk_inst_leave(d->sources[i].inst);
+		source_leave(d->sources[i].inst);
 	}
 	/* Also after a failure: it may have been written. */
 	mk_account_forget(user);
@@ -675,7 +798,7 @@ static int remove_from_source(const struct mk_dispatch *d, struct mk_store *st,
 		const struct mk_source *s = d->sources[i].s;
 		struct mk_inst *inst = d->sources[i].inst;
 		int r;
-		if (!mk_inst_enter(inst))
+		if (source_enter(inst, OTHER) != MK_AUTH_YES)
 			return -MK_EAGAIN;
 		if (s->remove != NULL) {
 			r = s->remove(inst, st, user);
@@ -684,7 +807,7 @@ static int remove_from_source(const struct mk_dispatch *d, struct mk_store *st,
 			r = a == MK_AUTH_UNKNOWN ? -MK_ENOENT : a == MK_AUTH_LATER ? -MK_EAGAIN
 			                                                           : -MK_EPERM;
 		}
-		mk_inst_leave(inst);
+		source_leave(inst);
 		if (r != -MK_ENOENT)
 			return r;
 	}
@@ -747,10 +870,10 @@ int mk_account_list(struct mk_store *st, struct mk_str domain, struct mk_str aft
 		int r;
 		if (d->sources[i].s->list == NULL)
 			continue;
-		if (!mk_inst_enter(d->sources[i].inst))
+		if (source_enter(d->sources[i].inst, OTHER) != MK_AUTH_YES)
 			return -MK_EAGAIN;
 		r = d->sources[i].s->list(d->sources[i].inst, st, domain, after, limit, &page);
-		mk_inst_leave(d->sources[i].inst);
+		source_leave(d->sources[i].inst);
 		if (r < 0)
 			return r;
 		sources++;
@@ -786,10 +909,10 @@ int mk_account_count(struct mk_store *st, struct mk_str domain, uint64_t *count_
 		int r;
 		if (d->sources[i].s->count == NULL)
 			continue;
-		if (!mk_inst_enter(d->sources[i].inst))
+		if (source_enter(d->sources[i].inst, OTHER) != MK_AUTH_YES)
 			return -MK_EAGAIN;
 		r = d->sources[i].s->count(d->sources[i].inst, st, domain, &one);
-		mk_inst_leave(d->sources[i].inst);
+		source_leave(d->sources[i].inst);
 		if (r < 0)
 			return r;
 		sum += one;

@@ -10,6 +10,7 @@
 
 #include <meerkat/auth.h>
 #include <meerkat/conf.h>
+#include "plugin/inst.h"
 
 /*
  * Reads the secret of this installation from data_dir/secret.key (32 bytes, made
@@ -26,6 +27,17 @@ void mk_account_set_hash_rate(int64_t per_second);
  * changed elsewhere; the sources of a host type are others. Any thread. */
 void mk_account_forget(const struct mk_jid *user);
 void mk_account_forget_all(void);
+
+/*
+ * Around a mechanism's step_stored, on its thread. What it asks of a source with
+ * threads of its own answers MK_AUTH_ELSEWHERE, if may_move says so: then
+ * step_end gives the source, entered, in whose pool the step is to be repeated, and
+ * step_begin takes it there as `from` (borrowed): sources before it have been
+ * asked. inst NULL: none.
+ */
+struct mk_move { struct mk_inst *inst; uint8_t question; };
+void mk_account_step_begin(bool may_move, struct mk_move from);
+struct mk_move mk_account_step_end(void);
 
 /*
  * Users of an enabled or disabled domain by name, after a name, of all sources

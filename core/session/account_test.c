@@ -107,6 +107,9 @@ bool mk_inst_enter(struct mk_inst *i)
 }
 void mk_inst_leave(struct mk_inst *i) { (void)i; entered--; }
 
+static const struct mk_pool *pool_here;        /* of the only thread         */
+bool mk_in_pool(const struct mk_pool *p) { return p == pool_here; }
+
 /* ---- two sources ------------------------------------------------------------------- */
 
 static struct source {
@@ -281,6 +284,7 @@ static int before(void **state)
 	dispatch.source_count = 2;
 	is_disabled = false;
 	stopping = NULL;
+	pool_here = NULL;
 	erase_result = 0;
 	trail[0] = '\0';
 	arena = mk_arena_new();
@@ -521,6 +525,107 @@ static void test_hashing_is_bounded(void **state)
 	assert_int_equal(yes, 5);
 }
 
+/* A directory that has threads of its own. */
+static struct mk_pool *const directory_pool = (struct mk_pool *)&one;
+static void directory(void)
+{
+	one.inst.has_own_pool = true;
+	one.inst.pool = directory_pool;
+}
+
+static void test_logins_move_to_a_sources_own_threads(void **state)
+{
+	static __typeof__(*dispatch.sources) swapped[2];
+	__typeof__(dispatch.sources) usual = dispatch.sources;
+	struct mk_move none = { NULL, 0 }, move;
+	struct mk_scram_keys k;
+
+	(void)state;
+	directory();
+	swapped[0] = usual[1];
+	swapped[1] = usual[0];
+	dispatch.sources = swapped;
+	mk_account_set_hash_rate(1);
+	mk_account_step_begin(true, none);
+	assert_int_equal(log_in(juliet, "rose"), MK_AUTH_ELSEWHERE);
+	move = mk_account_step_end();
+	assert_ptr_equal(move.inst, &one.inst);
+	assert_int_equal(entered, 1);
+	assert_int_equal(one.asked, 0);
+	unsigned before = two.asked;
+	/* There it goes on where it was, and does not count again. */
+	pool_here = directory_pool;
+	mk_account_step_begin(true, move);
+	assert_int_equal(log_in(juliet, "rose"), MK_AUTH_YES);
+	assert_null(mk_account_step_end().inst);
+	mk_inst_leave(move.inst);
+	assert_int_equal(one.asked, 1);
+	assert_int_equal(two.asked, before);
+	/* What another source knows does not move. */
+	pool_here = NULL;
+	mk_account_step_begin(true, none);
+	assert_int_equal(mk_account_scram(STORE, romeo, MK_SHA1, &k), MK_AUTH_YES);
+	assert_null(mk_account_step_end().inst);
+	dispatch.sources = usual;
+}
+
+static void test_a_step_that_asks_two_things_is_resumed_by_the_right_one(void **state)
+{
+	struct mk_move none = { NULL, 0 }, move;
+	struct mk_scram_keys k;
+
+	(void)state;
+	directory();
+	mk_account_step_begin(true, none);
+	assert_int_equal(log_in(nobody, "x"), MK_AUTH_ELSEWHERE);
+	move = mk_account_step_end();
+	pool_here = directory_pool;
+	mk_account_step_begin(true, move);
+	assert_int_equal(mk_account_scram(STORE, romeo, MK_SHA1, &k), MK_AUTH_YES);
+	assert_int_equal(log_in(nobody, "x"), MK_AUTH_UNKNOWN);
+	assert_null(mk_account_step_end().inst);
+	mk_inst_leave(move.inst);
+}
+
+static void test_others_are_guests_a_few_at_a_time(void **state)
+{
+	(void)state;
+	directory();
+	one.inst.guests = 1;
+	assert_int_equal(mk_account_exists(STORE, juliet), MK_AUTH_YES);
+	assert_int_equal(log_in(juliet, "thorn"), MK_AUTH_NO);
+	assert_int_equal(one.inst.guests, 1);
+	one.inst.guests = 2;
+	assert_int_equal(log_in(juliet, "rose"), MK_AUTH_LATER);
+	assert_int_equal(mk_account_exists(STORE, nobody), MK_AUTH_LATER);
+	/* That there is such a user is remembered for a while. */
+	assert_int_equal(mk_account_exists(STORE, juliet), MK_AUTH_YES);
+	now_usec += INT64_C(600000000);
+	assert_int_equal(mk_account_exists(STORE, juliet), MK_AUTH_LATER);
+	/* A thread of its own is no guest. */
+	pool_here = directory_pool;
+	assert_int_equal(mk_account_exists(STORE, juliet), MK_AUTH_YES);
+	assert_int_equal(one.inst.guests, 2);
+}
+
+static void test_a_right_password_forgets_the_keys_of_another(void **state)
+{
+	static const struct mk_source captures = { .size = sizeof captures, .name = "one",
+		.exists = exists, .plain = plain, .scram = scram, .has_scram = has_scram };
+	const struct mk_source *usual = dispatch.sources[0].s;
+	struct mk_scram_keys k;
+
+	(void)state;
+	dispatch.sources[0].s = &captures;
+	assert_int_equal(mk_account_scram(STORE, juliet, MK_SHA1, &k), MK_AUTH_YES);
+	assert_true(mk_account_scram_cached(juliet, MK_SHA1, &k));
+	snprintf(one.users[0].password, 32, "thorn");
+	assert_int_equal(log_in(juliet, "thorn"), MK_AUTH_YES);
+	assert_false(mk_account_scram_cached(juliet, MK_SHA1, &k));
+	assert_int_equal(mk_account_plain_cached(juliet, MK_STR("thorn")), 1);
+	dispatch.sources[0].s = usual;
+}
+
 static void test_setting_passwords(void **state)
 {
 	(void)state;
@@ -686,6 +791,10 @@ int main(void)
 		TEST(test_fakes_have_places_of_their_own),
 		TEST(test_the_cache_may_be_used_by_many_threads),
 		TEST(test_hashing_is_bounded),
+		TEST(test_logins_move_to_a_sources_own_threads),
+		TEST(test_a_step_that_asks_two_things_is_resumed_by_the_right_one),
+		TEST(test_others_are_guests_a_few_at_a_time),
+		TEST(test_a_right_password_forgets_the_keys_of_another),
 		TEST(test_setting_passwords),
 		TEST(test_removal_goes_in_order),
 		TEST(test_lists_of_several_sources_are_merged),

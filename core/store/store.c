@@ -442,6 +442,11 @@ struct mk_pool *mk_store_pool(const struct mk_table *const *tables)
 	return b->pool != NULL ? b->pool : mk_cpu_pool();
 }
 
+struct mk_pool *mk_store_pool_new(const char *name, unsigned threads)
+{
+	return mk_pool_new(name, threads, thread_init, thread_fini, NULL);
+}
+
 struct mk_pool *mk_cpu_pool(void)
 {
 	pthread_mutex_lock(&cpu_lock);

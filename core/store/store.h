@@ -37,6 +37,9 @@ void mk_stores_close(void);
  * NULL: the default backend's). For password hashing and the like: mk_cpu_pool. */
 struct mk_pool *mk_store_pool(const struct mk_table *const *tables);
 struct mk_pool *mk_cpu_pool(void);
+/* A pool of somebody's own, whose jobs have storage too; to be freed (mk_pool_free)
+ * before mk_stores_close. Main thread. */
+struct mk_pool *mk_store_pool_new(const char *name, unsigned threads);
 /* For a job of any pool: thread_data of mk_job.run is a struct mk_store *.
  * Call at the end of each job: frees its rows. */
 void mk_store_job_end(struct mk_store *st);

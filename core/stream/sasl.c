@@ -14,6 +14,7 @@
 
 #include "base/metric.h"
 #include "loop/worker.h"
+#include "session/account.h"
 #include "store/store.h"
 #include "base/ban.h"
 
@@ -22,6 +23,7 @@ struct mk_sasl {
 	struct mk_arena *arena;        /* it lives in it                        */
 	const struct mk_mech *mech;
 	struct mk_inst *inst;          /* entered                               */
+	struct mk_move move;           /* the source it waits for, entered      */
 	void *state;
 	struct mk_jid *user;           /* ref                                   */
 	struct mk_str say, data;
@@ -365,7 +367,14 @@ static void job_run(struct mk_job *j, void *thread_data)
 {
 	struct mk_sasl *x = MK_CONTAINER(j, struct mk_sasl, job);
 
+	struct mk_inst *before = x->move.inst;
+
+	/* An answer that older mechanisms don't know they don't get. */
+	mk_account_step_begin(x->inst->module->plugin->abi_minor >= 1, x->move);
 	x->result = x->mech->step_stored(x->inst, x, x->data, thread_data);
+	x->move = mk_account_step_end();
+	if (before != NULL)
+		mk_inst_leave(before);
 	mk_store_job_end(thread_data);
 }
 
@@ -374,6 +383,14 @@ static void job_done(struct mk_job *j)
 	struct mk_sasl *x = MK_CONTAINER(j, struct mk_sasl, job);
 	struct mk_stream *st = x->stream;
 
+	if (x->move.inst != NULL) {
+		if (st != NULL && x->result == MK_SASL_JOB) {
+			mk_pool_submit(x->move.inst->pool, &x->job);
+			return;
+		}
+		mk_inst_leave(x->move.inst);
+		x->move.inst = NULL;
+	}
 	x->in_job = false;
 	if (st == NULL) {
 		exchange_free(x);

@@ -18,6 +18,7 @@
  *  1.1  hook stanza_recovered; mk_get_many, mk_backend.get_many; mk_append_mark,
  *       mk_append_wait; mk_table.link; mk_uid_wall_ms, mk_uid_at.
  *       mk_ev_job_then, mk_iq_job_then: done may ask for another job.
+ *  1.1  mk_source.threads; MK_AUTH_ELSEWHERE.
  */
 #ifndef MK_ABI_H
 #define MK_ABI_H

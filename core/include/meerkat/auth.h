@@ -48,6 +48,10 @@ enum mk_auth_answer {
 	MK_AUTH_NO,                    /* this source knows the user, and no    */
 	MK_AUTH_UNKNOWN,               /* not mine: ask the next source         */
 	MK_AUTH_LATER,                 /* away: temporary-auth-failure          */
+	/* 1.1: of mk_account_plain and mk_account_scram in a step_stored, never of a
+	 * source: to be asked on a source's own threads. Return MK_SASL_JOB, and
+	 * step_stored is called there, with the same data. */
+	MK_AUTH_ELSEWHERE,
 };
 
 /* All in jobs. user is a bare JID. A function that is NULL is not offered. */
@@ -78,6 +82,16 @@ struct mk_source {
 	/* Iterations of the keys that a new user would get: those of users who do
 	 * not exist look the same (S-08). Any thread; NULL = MK_SCRAM_ITERATIONS. */
 	unsigned (*iterations)(struct mk_inst *, enum mk_hash h);
+	/*
+	 * 1.1, for a source that waits for something other than storage: how many
+	 * threads of its own it gets, asked once by mk_source_add; NULL or 0: none.
+	 * Logins wait for these, and all jobs of the instance run there, so that no
+	 * other thread stands still with it. From other jobs (does the user exist?)
+	 * two calls at a time are let through, the rest gets MK_AUTH_LATER after a
+	 * moment; that a user exists is remembered for some minutes. Each call must
+	 * still end in bounded time.
+	 */
+	unsigned (*threads)(struct mk_inst *);
 };
 #define MK_SCRAM_ITERATIONS 10000
 MK_API int mk_source_add(struct mk_inst *i, const struct mk_source *s);
@@ -148,7 +162,7 @@ struct mk_mech {
 	 * a step says MK_SASL_OK or MK_SASL_FAIL; it is wiped then. */
 	enum mk_sasl_result (*step)(struct mk_inst *, struct mk_sasl *,
 		struct mk_str data, bool has_data);
-	/* In a job. */
+	/* In a job. MK_SASL_JOB: after MK_AUTH_ELSEWHERE only. */
 	enum mk_sasl_result (*step_stored)(struct mk_inst *, struct mk_sasl *,
 		struct mk_str data, struct mk_store *st);
 };
