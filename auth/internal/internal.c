@@ -9,10 +9,7 @@
 
 #include <meerkat/auth.h>
 #include <meerkat/plugin.h>
-
-#define SALT_LEN 16
-#define KEYS_VERSION 1
-#define ITERATIONS_MAX 10000000
+#include "../keys.h"
 
 struct conf { struct mk_conf_list hashes; int64_t iterations; };
 
@@ -24,7 +21,7 @@ struct conf { struct mk_conf_list hashes; int64_t iterations; };
  */
 static const struct mk_conf_item items[] = {
 	MK_CONF_LST(struct conf, hashes, "SHA-1,SHA-256,SHA-512",
-		"SHA-1|SHA-224|SHA-256|SHA-384|SHA-512",
+		AUTH_KEYS_HASHES,
 		"Hashes for which a new password's SCRAM keys are kept; more make registration "
 		"slower, none is needed for PLAIN."),
 	MK_CONF_I(struct conf, iterations, "10000", "4096..10000000",
@@ -37,7 +34,7 @@ static const struct mk_column columns[] = {
 	{ "domain", MK_TEXT, MK_COL_PARTITION },
 	{ "user", MK_TEXT, MK_COL_SORT },
 	{ "created", MK_INT, 0 },      /* ms since 1970                         */
-	{ "keys", MK_BLOB, 0 },        /* keys_pack                             */
+	{ "keys", MK_BLOB, 0 },        /* auth_keys_make                        */
 	{ 0 }
 };
 /* By domain, so that users can be listed in order and counted by the database.
@@ -54,93 +51,6 @@ struct settings {
 	_Atomic uint32_t hashes;       /* bits by enum mk_hash                  */
 	_Atomic uint32_t iterations;
 };
-
-static uint32_t hash_bits(const struct mk_conf_list *l)
-{
-	uint32_t bits = 0;
-
-	for (int h = MK_SHA1; h < MK_HASH_LAST_; h++)
-		for (uint32_t i = 0; i < l->n; i++)
-			if (mk_streq(l->v[i], mk_hash_name((enum mk_hash)h)))
-				bits |= 1u << h;
-	return bits;
-}
-
-/* ---- the keys column -------------------------------------------------------------- */
-
-/* Version, then for each hash: hash, salt length, iterations (4 bytes, big endian),
- * salt, stored key, server key. */
-#define ONE_MAX (6 + 32 + 64 + 64)
-#define ALL_MAX (1 + 5 * ONE_MAX)
-
-static size_t keys_pack(const struct mk_scram_keys *k, uint8_t *p)
-{
-	size_t n = mk_hash_len(k->hash), at = 6;
-
-	p[0] = k->hash;
-	p[1] = k->salt_n;
-	for (int b = 0; b < 4; b++)
-		p[2 + b] = (uint8_t)(k->iterations >> (24 - 8 * b));
-	memcpy(p + at, k->salt, k->salt_n);
-	at += k->salt_n;
-	memcpy(p + at, k->stored_key, n);
-	memcpy(p + at + n, k->server_key, n);
-	return at + 2 * n;
-}
-
-/* 1 found, 0 not there, -MK_EINVAL: damaged. */
-static int keys_find(struct mk_str blob, enum mk_hash want, struct mk_scram_keys *out)
-{
-	const uint8_t *p = (const uint8_t *)blob.p, *end = p + blob.n;
-
-	if (blob.n < 1 || *p++ != KEYS_VERSION)
-		return -MK_EINVAL;
-	while (p < end) {
-		struct mk_scram_keys k = { 0 };
-		size_t n;
-		if (end - p < 6 || p[0] < MK_SHA1 || p[0] >= MK_HASH_LAST_ || p[1] > sizeof k.salt)
-			return -MK_EINVAL;
-		n = mk_hash_len(p[0]);
-		k.hash = p[0];
-		k.salt_n = p[1];
-		for (int b = 0; b < 4; b++)
-			k.iterations = k.iterations << 8 | p[2 + b];
-		p += 6;
-		if ((size_t)(end - p) < k.salt_n + 2 * n || k.iterations == 0 ||
-		    k.iterations > ITERATIONS_MAX)
-			return -MK_EINVAL;
-		memcpy(k.salt, p, k.salt_n);
-		memcpy(k.stored_key, p + k.salt_n, n);
-		memcpy(k.server_key, p + k.salt_n + n, n);
-		p += k.salt_n + 2 * n;
-		if (k.hash == want) {
-			*out = k;
-			return 1;
-		}
-	}
-	return 0;
-}
-
-static size_t keys_make(struct mk_inst *i, struct mk_str password, uint8_t *blob)
-{
-	const struct settings *s = mk_inst_data(i);
-	uint32_t bits = atomic_load(&s->hashes);
-	size_t n = 0;
-
-	blob[n++] = KEYS_VERSION;
-	for (unsigned h = MK_SHA1; h < MK_HASH_LAST_; h++) {
-		struct mk_scram_keys k;
-		uint8_t salt[SALT_LEN];
-		if (!(bits >> h & 1))
-			continue;
-		mk_random(salt, sizeof salt);
-		mk_scram_derive((enum mk_hash)h, password, salt, sizeof salt,
-			atomic_load(&s->iterations), &k);
-		n += keys_pack(&k, blob + n);
-		explicit_bzero(&k, sizeof k);
-	}
-	return n;
-}
 
 /* ---- what a source does --------------------------------------------------------------- */
 
@@ -184,7 +94,7 @@ static enum mk_auth_answer scram(struct mk_inst *i, struct mk_store *st,
 		return MK_AUTH_UNKNOWN;
 	if (s != MK_STORE_OK)
 		return MK_AUTH_LATER;
-	int r = keys_find(mk_value_str(&row.v[COL_KEYS]), h, out);
+	int r = auth_keys_find(mk_value_str(&row.v[COL_KEYS]), h, out);
 	if (r < 0) {
 		mk_log(i, MK_ERROR, "the keys of an account are damaged", "user=%s",
 			mk_jid_full(user));
@@ -196,7 +106,8 @@ static enum mk_auth_answer scram(struct mk_inst *i, struct mk_store *st,
 static int set_password(struct mk_inst *i, struct mk_store *st, const struct mk_jid *user,
 	struct mk_str password, bool create)
 {
-	uint8_t blob[ALL_MAX];
+	const struct settings *set = mk_inst_data(i);
+	uint8_t blob[AUTH_KEYS_MAX];
 	struct mk_value v[4] = { mk_text(mk_jid_domain(user)), mk_text(mk_jid_local(user)) };
 	struct mk_row row = { 0 };
 	enum mk_store_status s;
@@ -207,7 +118,8 @@ static int set_password(struct mk_inst *i, struct mk_store *st, const struct mk_
 			return error_of(s);
 	}
 	v[COL_CREATED] = create ? mk_int(mk_wall_ms()) : row.v[COL_CREATED];
-	v[COL_KEYS] = mk_blob(blob, keys_make(i, password, blob));
+	v[COL_KEYS] = mk_blob(blob, auth_keys_make(atomic_load(&set->hashes),
+		atomic_load(&set->iterations), password, blob));
 	s = mk_put(st, &account, v, create ? MK_NEW : row.version);
 	explicit_bzero(blob, sizeof blob);
 	if (s == MK_STORE_CONFLICT)    /* or: changed, or removed, meanwhile    */
@@ -286,7 +198,7 @@ static int check(const struct mk_conf_view *v, struct mk_diag *d)
 {
 	const struct conf *c = mk_conf_view_values(v);
 
-	if (hash_bits(&c->hashes) != 0)
+	if (auth_keys_hashes(&c->hashes) != 0)
 		return 0;
 	mk_conf_refuse(v, d, "hashes", "at least one is needed, or no password could be kept");
 	return -MK_EINVAL;
@@ -294,7 +206,7 @@ static int check(const struct mk_conf_view *v, struct mk_diag *d)
 
 static void adopt(struct settings *s, const struct conf *c)
 {
-	atomic_store(&s->hashes, hash_bits(&c->hashes));
+	atomic_store(&s->hashes, auth_keys_hashes(&c->hashes));
 	atomic_store(&s->iterations, (uint32_t)c->iterations);
 }
 
