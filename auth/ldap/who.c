@@ -14,10 +14,10 @@
 #define GROUPS_MAX 1000        /* looked at for one user                    */
 
 /* What tells that a password was changed (ppolicy, Active Directory, 389), or else that
- * something was. */
-enum { A_NAME, A_PASSWORD, A_ENTRY = A_PASSWORD + 4, A_COUNT = A_ENTRY + 2 };
+ * something was; entryCSN is finer than a second. */
+enum { A_NAME, A_PASSWORD, A_ENTRY = A_PASSWORD + 4, A_COUNT = A_ENTRY + 3 };
 static const char *const changes[] = { "pwdChangedTime", "pwdLastSet", "passwordExpirationTime",
-	"pwdUpdateTime", "modifyTimestamp", "whenChanged" };
+	"pwdUpdateTime", "entryCSN", "modifyTimestamp", "whenChanged" };
 
 static struct mk_str stamp(struct dir_call *c, const struct dir_values *v)
 {
