@@ -399,7 +399,6 @@ static void admin_done(struct room *r, struct mk_iq_req *q, struct room_change *
 			role_apply(r, e, by);
 	mk_arena_free(&a);
 	mk_jid_unref(&by);
-	room_check(r);
 }
 
 static enum mk_verdict admin_set(struct room *r, struct mk_iq_req *q)

@@ -27,7 +27,7 @@ uint16_t affils_leave_owner(const struct room *r, const struct room_change *c);
 /*
  * After c was taken over: those inside get the affiliations and roles that it gives
  * them and are told, or are removed (301, 321); new members of a members-only room
- * are invited (9.5). by: who made the change. room_check is the caller's.
+ * are invited (9.5). by: who made the change.
  */
 void affils_tell(struct room *r, const struct room_change *c, const struct mk_jid *by);
 

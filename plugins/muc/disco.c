@@ -347,6 +347,8 @@ static void room_info(const struct room *r, struct mk_elem *query)
 		form_field(x, "muc#roominfo_lang", NULL, "Language of discussion", c->lang);
 	number_field(x, "muc#maxhistoryfetch", "Maximum number of history messages",
 		c->history);
+	number_field(x, "muc#roominfo_slow_mode_duration", "Seconds between messages of one user",
+		c->slow_mode_s);
 	if (c->pubsub != NULL)
 		form_field(x, "muc#roominfo_pubsub", NULL, "Associated pubsub node", c->pubsub);
 }
@@ -413,6 +415,14 @@ enum mk_verdict room_disco(struct mk_inst *i, struct room *r, struct mk_iq_req *
 	(void)i;
 	if (r == NULL || r->is_locked) {
 		mk_iq_error(q, MK_ERR_ITEM_NOT_FOUND, NULL);
+		return MK_DONE;
+	}
+	if (!is_items && mk_streq(node, "x-roomuser-item")) {
+		const struct affil_entry *a = room_affil_entry(r, mk_iq_from(q));
+		mk_elem_set(query, "node", node);
+		if (a != NULL && a->nick != NULL)      /* 7.12                  */
+			identity(query, a->nick);
+		mk_iq_result(q, query);
 		return MK_DONE;
 	}
 	if (node != NULL) {

@@ -290,6 +290,32 @@ static uint16_t may_speak(struct room *r, struct seat *s, const struct mk_stanza
 	return 0;
 }
 
+/* XEP-0500: admins and owners are not kept waiting, and only what is said counts. */
+static bool is_too_soon(struct room *r, const struct seat *s, const struct mk_stanza *st)
+{
+	return r->conf.slow_mode_s != 0 && s->occupant->affil < AFFIL_ADMIN &&
+	       mk_elem_child(mk_stanza_elem(st), "body", NULL) != NULL &&
+	       slow_take(&r->slow, s->jid, r->conf.slow_mode_s * 1000, mk_now_usec() / 1000) != 0;
+}
+
+/* The answer's type is wait, unlike that of other policies (RFC 6120 8.3.3). */
+static void refuse_too_soon(struct room *r, struct mk_ev_stanza *ev)
+{
+	struct mk_stanza *s = mk_stanza_error(ev->stanza, MK_ERR_POLICY_VIOLATION,
+		mk_arena_printf(mk_turn_arena(), "You have exceeded the limit imposed by the slow mode in "
+			"this room. You have to wait %lld seconds between messages. Please try again later.",
+			(long long)r->conf.slow_mode_s));
+	struct mk_elem *e;
+
+	if (s == NULL)
+		return;
+	e = mk_elem_child(mk_stanza_root(s), "error", NULL);
+	mk_elem_set(e, "type", "wait");
+	mk_elem_set(e, "by", mk_jid_full(r->jid));
+	mk_metric_add(r->inst, FLOODS, 1);
+	mk_send(&s);
+}
+
 static enum mk_verdict to_all(struct room *r, struct seat *s, struct mk_ev_stanza *ev)
 {
 	const struct mk_elem *root = mk_stanza_elem(ev->stanza);
@@ -304,6 +330,10 @@ static enum mk_verdict to_all(struct room *r, struct seat *s, struct mk_ev_stanz
 		return change_subject(r, s, ev);
 	if (error != 0) {
 		room_refuse(r->inst, ev->stanza, ev->to, error, why);
+		return MK_DONE;
+	}
+	if (is_too_soon(r, s, ev->stanza)) {
+		refuse_too_soon(r, ev);
 		return MK_DONE;
 	}
 	st = from_occupant(r, s->occupant, ev->stanza, "groupchat");

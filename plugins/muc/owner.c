@@ -137,13 +137,13 @@ static void configured(struct room *r, struct mk_iq_req *q, struct room_change *
 		return;
 	by = mk_jid_ref(mk_iq_from(q));
 	mk_iq_result(q, NULL);
+	/* Those who must leave are told why first. */
+	if (d->codes[0] != 0)
+		room_tell_codes(r, d->codes);
 	affils_tell(r, c, by);
 	if (d->becomes_members_only)
 		room_occupants_each(r, remove_non_member, NULL);
-	if (d->codes[0] != 0)
-		room_tell_codes(r, d->codes);
 	mk_jid_unref(&by);
-	room_check(r);
 }
 
 static enum mk_verdict configure(struct room *r, struct mk_iq_req *q, const struct mk_elem *x)

@@ -72,7 +72,6 @@ static void registered(struct room *r, struct mk_iq_req *q, struct room_change *
 	mk_iq_result(q, NULL);
 	affils_tell(r, c, by);
 	mk_jid_unref(&by);
-	room_check(r);
 }
 
 struct asking { struct mk_stanza *stanza; unsigned n; };
@@ -200,7 +199,6 @@ static void approved(struct room *r, struct mk_ev_stanza *ev, struct room_change
 	if (err < 0)
 		return;
 	affils_tell(r, c, ev->from);
-	room_check(r);
 }
 
 enum mk_verdict register_message(struct room *r, struct mk_ev_stanza *ev, const struct mk_elem *x)

@@ -216,6 +216,7 @@ void room_free(struct room *r)
 	mk_free(r->seats);
 	mk_free(r->subject);
 	mk_free(r->subject_nick);
+	slow_free(&r->slow);
 	config_clear(&r->conf);
 	mk_jid_unref(&r->service);
 	mk_jid_unref(&r->jid);

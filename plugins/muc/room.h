@@ -31,6 +31,7 @@
 
 #include "form.h"
 #include "rules.h"
+#include "slow.h"
 
 #define NS_MUC       "http://jabber.org/protocol/muc"
 #define NS_MUC_USER  NS_MUC "#user"
@@ -94,7 +95,6 @@ struct occupant {
 	uint8_t role, affil;           /* enum role, enum affil                 */
 	struct mk_jid *address;        /* ref: room@service/nick                */
 	struct seat *seats;            /* never NULL; the newest first          */
-	int64_t spoke_ms;              /* wall time of the last message (0500)  */
 	uint8_t id[16];                /* XEP-0421                              */
 	struct mk_stanza *shown[2];    /* presence.c: its presence without, and with the
 	                                * real address, while many want it      */
@@ -138,6 +138,7 @@ struct room {
 
 	uint8_t secret[32];            /* of occupant ids; stored               */
 	int64_t active_ms;             /* wall time of the last message         */
+	struct slow *slow;             /* who spoke lately, or NULL (XEP-0500)  */
 	struct mk_timer *idle;
 	struct mk_timer *cooling;      /* runs while there are shown ones       */
 	struct listing *listing;       /* disco.c; NULL: not listed from memory */
