@@ -29,7 +29,7 @@ OTHER, STRANGE, ANON = "second.test", "strange.test", "anon.test"
 
 PLUGINS = {name: {} for name in (
     "disco", "roster", "presence", "message", "offline", "ping", "version", "time",
-    "stanza-id", "carbons", "sm")}
+    "stanza-id", "carbons", "sm", "muc")}
 
 # What a sanitizer, or a failed promise of the server's own, leaves in the log.
 BAD_LINES = re.compile(
