@@ -272,7 +272,7 @@ static void identity(struct mk_elem *query, const char *name)
 static void common_features(struct mk_elem *query)
 {
 	static const char *const vars[] = { NS_INFO, NS_ITEMS, NS_MUC, NS_MUC "#stable_id",
-		NS_MUC "#self-ping-optimization", NS_OCCUPANT, "jabber:iq:register" };
+		NS_MUC "#self-ping-optimization", NS_OCCUPANT, NS_SID, "jabber:iq:register" };
 
 	for (size_t k = 0; k < sizeof vars / sizeof *vars; k++)
 		feature(query, vars[k]);
@@ -333,6 +333,10 @@ static void room_info(const struct room *r, struct mk_elem *query)
 	feature(query, c->is_moderated ? "muc_moderated" : "muc_unmoderated");
 	feature(query, c->whois == WHOIS_ANYONE ? "muc_nonanonymous" : "muc_semianonymous");
 	feature(query, c->password != NULL ? "muc_passwordprotected" : "muc_unsecured");
+	if (room_is_archived(r)) {
+		feature(query, "urn:xmpp:mam:2");
+		feature(query, "urn:xmpp:mam:2#extended");
+	}
 	x = mk_elem_add(query, "x", NS_DATA);
 	mk_elem_set(x, "type", "result");
 	form_field(x, "FORM_TYPE", "hidden", NULL, NS_MUC "#roominfo");

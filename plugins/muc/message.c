@@ -73,6 +73,15 @@ static void add_occupant_id(struct mk_elem *root, const struct occupant *o)
 	mk_elem_set(mk_elem_add(root, "occupant-id", NS_OCCUPANT), "id", id);
 }
 
+/* XEP-0359: what it is known by in this room, in its archive, and to all. */
+static void add_stanza_id(struct mk_stanza *s, const struct mk_jid *room)
+{
+	struct mk_elem *e = mk_elem_add(mk_stanza_root(s), "stanza-id", NS_SID);
+
+	mk_elem_set(e, "by", mk_jid_full(room));
+	mk_elem_setf(e, "id", "%lld", (long long)mk_stanza_uid(s));
+}
+
 static void add_delay(struct mk_elem *root, const struct mk_jid *room, int64_t time_ms)
 {
 	struct mk_elem *d = mk_elem_add(root, "delay", NS_DELAY);
@@ -109,7 +118,7 @@ static void history_trim(struct room *r, uint32_t most)
 	}
 }
 
-static void history_add(struct room *r, struct mk_stanza *s)
+void history_add(struct room *r, struct mk_stanza *s, int64_t time_ms)
 {
 	uint32_t most = history_most(r);
 
@@ -129,7 +138,7 @@ static void history_add(struct room *r, struct mk_stanza *s)
 		r->history_at = 0;
 	}
 	r->history[(r->history_at + r->history_n++) % r->history_size] = (struct message){
-		mk_stanza_ref(s), mk_stanza_time(s), false };
+		mk_stanza_ref(s), time_ms, false };
 }
 
 /* With <delay/>, made when somebody first wants it. */
@@ -140,6 +149,7 @@ static void make_delayed(struct room *r, struct message *m)
 	if (m->is_delayed || mk_stanza_from_elem(mk_stanza_elem(m->stanza), &s) < 0)
 		return;
 	add_delay(mk_stanza_root(s), r->jid, m->time_ms);
+	mk_stanza_set_uid(s, mk_stanza_uid(m->stanza));
 	mk_stanza_unref(&m->stanza);
 	m->stanza = s;
 	m->is_delayed = true;
@@ -233,7 +243,10 @@ static void subject_changed(struct room *r, struct mk_ev_stanza *ev, struct room
 		return;
 	st = from_occupant(r, s->occupant, ev->stanza, "groupchat");
 	add_occupant_id(mk_stanza_root(st), s->occupant);
+	add_stanza_id(st, r->jid);
 	room_send(r, st, TO_ALL);
+	if (room_is_archived(r))
+		archive_add(r, ev, s, st);
 	mk_stanza_unref(&st);
 }
 
@@ -266,6 +279,21 @@ static bool is_to_keep(const struct mk_elem *root)
 	return mk_elem_child(root, "body", NULL) != NULL &&
 	       mk_elem_child(root, "no-store", "urn:xmpp:hints") == NULL &&
 	       mk_elem_child(root, "no-permanent-store", "urn:xmpp:hints") == NULL;
+}
+
+/* What has a body, or is about one that had. */
+static bool is_to_archive(const struct mk_elem *root)
+{
+	if (mk_elem_child(root, "no-store", "urn:xmpp:hints") != NULL ||
+	    mk_elem_child(root, "no-permanent-store", "urn:xmpp:hints") != NULL)
+		return false;
+	return mk_elem_child(root, "body", NULL) != NULL ||
+	       mk_elem_child(root, "subject", NULL) != NULL ||
+	       mk_elem_child(root, "store", "urn:xmpp:hints") != NULL ||
+	       mk_elem_child(root, "reactions", "urn:xmpp:reactions:0") != NULL ||
+	       mk_elem_child(root, "retract", "urn:xmpp:message-retract:1") != NULL ||
+	       mk_elem_child(root, "encrypted", NULL) != NULL ||
+	       mk_elem_child(root, NULL, "urn:xmpp:chat-markers:0") != NULL;
 }
 
 static bool is_too_long(struct mk_inst *i, const struct mk_stanza *s)
@@ -338,11 +366,14 @@ static enum mk_verdict to_all(struct room *r, struct seat *s, struct mk_ev_stanz
 	}
 	st = from_occupant(r, s->occupant, ev->stanza, "groupchat");
 	add_occupant_id(mk_stanza_root(st), s->occupant);
+	add_stanza_id(st, r->jid);
 	mk_metric_add(r->inst, MESSAGES, 1);
 	r->active_ms = mk_stanza_time(st);
 	room_send(r, st, TO_ALL);
 	if (is_to_keep(root))
-		history_add(r, st);
+		history_add(r, st, mk_stanza_time(st));
+	if (is_to_archive(root) && room_is_archived(r))
+		archive_add(r, ev, s, st);
 	mk_stanza_unref(&st);
 	return MK_DONE;
 }

@@ -30,6 +30,8 @@ static const struct mk_conf_item items[] = {
 		"In new rooms, who has no affiliation can't speak until given a voice."),
 	MK_CONF_B(struct muc_conf, shows_jids, "no",
 		"In new rooms all see the real addresses of all."),
+	MK_CONF_B(struct muc_conf, is_logged, "yes",
+		"New rooms that stay have an archive, where a plugin keeps archives (mam)."),
 	MK_CONF_I(struct muc_conf, max_users, "20000", "1..1000000",
 		"Most clients in a room, whatever its configuration says."),
 	MK_CONF_I(struct muc_conf, max_rooms, "1000", "0..1000000",
@@ -82,6 +84,7 @@ void config_init(struct config *c, const struct muc_conf *m)
 		.history = m->new_history < m->history ? m->new_history : m->history,
 		.is_persistent = m->is_persistent, .is_public = m->is_public,
 		.is_members_only = m->is_members_only, .is_moderated = m->is_moderated,
+		.is_logged = m->is_logged,
 		.members_invite = true, .visitors_change_nick = true, .visitors_send_status = true,
 		.allow_pm = PM_ANYONE, .whois = m->shows_jids ? WHOIS_ANYONE : WHOIS_MODERATORS,
 		.broadcast = ROLE_BIT(ROLE_VISITOR) | ROLE_BIT(ROLE_PARTICIPANT) |
@@ -95,7 +98,7 @@ struct listings *muc_listings(const struct mk_inst *i) { return mk_inst_data(i);
 
 /* ---- stanzas ----------------------------------------------------------------------------- */
 
-struct loading { struct loaded *loaded; int err; };
+struct loading { struct loaded *loaded; struct mk_entity *entity; int err; };
 
 static enum mk_verdict to_room(struct mk_inst *i, struct room *r, struct mk_ev_stanza *ev)
 {
@@ -166,9 +169,11 @@ static enum mk_verdict on_stanza(struct mk_inst *i, struct mk_ev_stanza *ev)
 /* ---- requests to a room --------------------------------------------------------------------- */
 
 typedef enum mk_verdict room_iq_fn(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
-static const struct { const char *xmlns; room_iq_fn *fn; } room_iqs[] = {
-	{ NS_INFO, room_disco }, { NS_ITEMS, room_disco }, { NS_MUC_OWNER, owner_iq },
-	{ NS_MUC_ADMIN, admin_iq }, { "jabber:iq:register", register_iq },
+static const struct { const char *xmlns; room_iq_fn *fn; uint32_t flags; } room_iqs[] = {
+	{ NS_INFO, room_disco, MK_IQ_UNORDERED }, { NS_ITEMS, room_disco, MK_IQ_UNORDERED },
+	{ "urn:xmpp:mam:2", archive_iq, MK_IQ_UNORDERED },
+	{ NS_MUC_OWNER, owner_iq, 0 }, { NS_MUC_ADMIN, admin_iq, 0 },
+	{ "jabber:iq:register", register_iq, 0 },
 };
 enum { ROOM_IQS = sizeof room_iqs / sizeof *room_iqs };
 
@@ -191,39 +196,43 @@ static int iq_load(struct mk_inst *i, struct mk_iq_req *q, struct mk_store *st)
 static void iq_loaded(struct mk_inst *i, struct mk_iq_req *q, int err)
 {
 	struct loading *l = *mk_iq_data(q);
-	struct mk_entity *e = mk_entity_find(mk_iq_to(q));
+	struct mk_entity *e = l->entity;
 	struct room *r = NULL;
 
-	if (err < 0 || e == NULL)
+	if (err < 0)
 		load_free(&l->loaded);
 	else
 		r = load_open(&l->loaded, i, e);
 	*mk_iq_data(q) = NULL;
-	if (err < 0) {
-		mk_metric_add(i, FAILED, 1);
-		return;                /* the core answers                          */
-	}
-	switch (run_iq(i, r, q)) {
-	case MK_FAIL:
-		mk_iq_error(q, MK_ERR_BAD_REQUEST, NULL);
-		break;
-	case MK_NEXT:
-		mk_iq_error(q, MK_ERR_SERVICE_UNAVAILABLE, NULL);
-		break;
-	default:
-		break;                 /* answered, or in another job               */
-	}
+	if (err < 0)
+		mk_metric_add(i, FAILED, 1);           /* the core answers          */
+	else
+		switch (run_iq(i, r, q)) {
+		case MK_FAIL:
+			mk_iq_error(q, MK_ERR_BAD_REQUEST, NULL);
+			break;
+		case MK_NEXT:
+			mk_iq_error(q, MK_ERR_SERVICE_UNAVAILABLE, NULL);
+			break;
+		default:
+			break;         /* answered, or in another job               */
+		}
+	mk_entity_release(e);
 }
 
 static enum mk_verdict on_room_iq(struct mk_inst *i, struct mk_iq_req *q)
 {
-	struct room *r = room_peek(mk_entity_find(mk_iq_to(q)));
+	struct mk_entity *e = mk_entity_find(mk_iq_to(q));
+	struct room *r = room_peek(e);
 	struct loading *l;
 
-	if (r != NULL)
-		return run_iq(i, r, q);
+	if (r != NULL || e == NULL)
+		return r != NULL ? run_iq(i, r, q) : MK_NEXT;
 	l = mk_arena_alloc(mk_iq_arena(q), sizeof *l);
 	l->loaded = load_new(mk_iq_to(q));
+	/* Also for those that need no order: it is read by one at a time. */
+	l->entity = e;
+	mk_entity_hold(e);
 	*mk_iq_data(q) = l;
 	return mk_iq_job_then(q, iq_load, iq_loaded);
 }
@@ -262,6 +271,8 @@ static const struct mk_iq service_iqs[] = {
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
+static const char *const needs[] = { "?svc:archive/1", NULL };
+
 static int check(const struct mk_conf_view *v, struct mk_diag *d)
 {
 	const struct muc_conf *c = mk_conf_view_values(v);
@@ -294,7 +305,8 @@ static int start(struct mk_inst *i)
 		err = mk_iq_handle(i, &service_iqs[k]);
 	for (size_t k = 0; err == 0 && k < ROOM_IQS; k++) {
 		const struct mk_iq iq = { .size = sizeof iq, .xmlns = room_iqs[k].xmlns,
-			.flags = MK_IQ_GET | MK_IQ_SET | MK_IQ_ROOM, .fn = on_room_iq };
+			.flags = MK_IQ_GET | MK_IQ_SET | MK_IQ_ROOM | room_iqs[k].flags,
+			.fn = on_room_iq };
 		err = mk_iq_handle(i, &iq);
 	}
 	if (err == 0)
@@ -314,5 +326,5 @@ static void stop(struct mk_inst *i)
 MK_PLUGIN(muc, "muc", .flags = MK_PLUGIN_PER_TYPE,
 	.version = "1.0", .license = "BSD-2-Clause",
 	.summary = "Chat rooms (XEP-0045).",
-	.conf = &schema, .tables = muc_tables, .metrics = metrics,
+	.needs = needs, .conf = &schema, .tables = muc_tables, .metrics = metrics,
 	.check = check, .load = room_load_slots, .start = start, .stop = stop)

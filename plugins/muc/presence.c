@@ -396,7 +396,7 @@ static void add_entry_codes(const struct room *r, struct shown *p, bool is_new_r
 {
 	if (r->conf.whois == WHOIS_ANYONE)
 		add_code(p, 100);
-	if (r->conf.is_logged)
+	if (room_is_archived(r))
 		add_code(p, 170);
 	if (is_new_room)
 		add_code(p, 201);

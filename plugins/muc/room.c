@@ -262,6 +262,7 @@ struct room *room_open(struct mk_inst *i, struct mk_entity *e)
 	r->service = mk_jid_to_domain(r->jid);
 	r->domain = mk_claim_domain(r->jid);
 	config_init(&r->conf, mk_inst_conf(i));
+	r->conf.is_logged = r->conf.is_logged && archive_is_offered(i);
 	mk_random(r->secret, sizeof r->secret);
 	((struct place *)mk_entity_slot(e, place_slot))->room = r;
 	mk_metric_add(i, ROOMS, 1);

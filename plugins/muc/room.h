@@ -56,6 +56,7 @@ struct muc_conf {
 	bool old_join;                 /* by the groupchat 1.0 protocol         */
 	bool is_persistent, is_public, is_members_only, is_moderated;  /* new rooms */
 	bool shows_jids;               /* new rooms: non-anonymous              */
+	bool is_logged;                /* new rooms                             */
 	int64_t max_users;             /* most that a room may be set to        */
 	int64_t max_rooms;             /* that one user may own; 0 = any number */
 	int64_t max_affiliations;      /* of one room                           */
@@ -264,6 +265,8 @@ void history_send(struct room *r, struct seat *s, const struct mk_elem *join);
 void subject_send(struct room *r, struct seat *s);
 /* IQ requests to occupants. Answers come by mk_iq_ask. */
 enum mk_verdict occupant_iq(struct mk_inst *i, struct room *r, struct mk_ev_stanza *ev);
+/* The newest message; takes a reference. */
+void history_add(struct room *r, struct mk_stanza *s, int64_t time_ms);
 /* What is in the history goes. */
 void history_clear(struct room *r);
 /* Forged elements (S-06): what only the room may say. */
@@ -335,6 +338,22 @@ int  store_count(struct mk_store *st, struct mk_str domain, struct mk_str before
 int  store_owned(struct mk_store *st, const struct mk_jid *room, const struct mk_jid *jid,
 	uint64_t *out);
 extern const struct mk_table *const muc_tables[];
+
+/* ---- archive.c -------------------------------------------------------------------------------- */
+
+bool archive_is_offered(struct mk_inst *i);
+/* Whether what is said there is archived now. */
+bool room_is_archived(const struct room *r);
+/* Appends what s's client said, as it was sent to all. */
+void archive_add(struct room *r, const struct mk_ev_stanza *ev, const struct seat *s,
+	const struct mk_stanza *sent);
+enum mk_verdict archive_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+/* In jobs: 0 or -MK_EAGAIN, -MK_EIO. The newest messages, oldest first; *out is freed
+ * with mk_free, its stanzas are references. */
+struct recalled { struct mk_stanza *stanza; int64_t time_ms; };
+int  archive_recent(struct mk_inst *i, struct mk_store *st, const struct mk_jid *room,
+	uint32_t most, struct recalled **out, uint32_t *n_out);
+int  archive_erase(struct mk_inst *i, struct mk_store *st, const struct mk_jid *room);
 
 /* ---- disco.c ---------------------------------------------------------------------------------- */
 

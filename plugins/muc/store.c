@@ -151,6 +151,8 @@ struct loaded {
 	uint8_t secret[32];
 	struct loaded_affil *affils;
 	uint32_t n, size;
+	struct recalled *history;      /* refs; oldest first                    */
+	uint32_t history_n;
 };
 
 struct loaded *load_new(const struct mk_jid *room)
@@ -176,6 +178,9 @@ void load_free(struct loaded **lp)
 		mk_free(l->affils[k].nick);
 		mk_free(l->affils[k].reason);
 	}
+	for (uint32_t k = 0; k < l->history_n; k++)
+		mk_stanza_unref(&l->history[k].stanza);
+	mk_free(l->history);
 	mk_free(l->affils);
 	mk_free(l->subject);
 	mk_free(l->subject_nick);
@@ -255,6 +260,12 @@ int load_read(struct loaded *l, struct mk_inst *i, struct mk_store *st)
 	if (secret.n == sizeof l->secret)
 		memcpy(l->secret, secret.p, secret.n);
 	l->is_found = true;
+	if (l->conf.is_logged) {
+		int err = archive_recent(i, st, l->jid, (uint32_t)l->conf.history, &l->history,
+			&l->history_n);
+		if (err < 0)
+			return err;
+	}
 	return load_affils(l, i, st);
 }
 
@@ -277,6 +288,8 @@ struct room *load_open(struct loaded **lp, struct mk_inst *i, struct mk_entity *
 		for (uint32_t k = 0; k < l->n; k++)
 			room_set_affil(r, l->affils[k].jid, (enum affil)l->affils[k].affil,
 				l->affils[k].nick, l->affils[k].reason);
+		for (uint32_t k = 0; k < l->history_n; k++)
+			history_add(r, l->history[k].stanza, l->history[k].time_ms);
 		mk_metric_add(i, LOADED, 1);
 		room_check(r);
 	}
@@ -480,13 +493,15 @@ static int erase(struct mk_store *st, const struct room *r)
 	struct mk_range range = { .size = sizeof range, .after = after, .before = before };
 	const struct mk_value row[2] = { key, mk_text(room) };
 	uint64_t n;
-	/* The room first: affiliations that are left over belong to nobody, and go when
-	 * one of that name is made. */
+	/* The room first: what is left over belongs to nobody, and goes when one of that
+	 * name is made. */
 	enum mk_store_status s = mk_delete(st, &room_table, row);
 
 	if (s == MK_STORE_OK || s == MK_STORE_NOTFOUND)
 		s = mk_delete_range(st, &affil_table, &key, &range, &n);
-	return s == MK_STORE_OK || s == MK_STORE_NOTFOUND ? 0 : failure(s);
+	if (s != MK_STORE_OK && s != MK_STORE_NOTFOUND)
+		return failure(s);
+	return archive_erase(r->inst, st, r->jid);
 }
 
 /* Job. */
