@@ -144,6 +144,11 @@ static inline const char *outer_ns(const struct mk_stream *st)
 	return st->link == NULL ? MK_NS_CLIENT : "";
 }
 
+static inline const char *seed_of(const struct mk_stream *st)
+{
+	return st->link == NULL ? st->seed : MK_PARSE_BARE;
+}
+
 void mk_stream_writez(struct mk_stream *st, const char *xml)
 {
 	put(st, xml, strlen(xml));
@@ -890,7 +895,7 @@ static void on_early_element(struct mk_stream *st, const char *p, size_t n)
 	struct mk_arena *a = mk_arena_new();
 	struct mk_elem *e;
 
-	if (mk_parse_secret(outer_ns(st), st->seed, a, p, n, &e) < 0)
+	if (mk_parse_secret(outer_ns(st), seed_of(st), a, p, n, &e) < 0)
 		mk_stream_fail(st, "not-well-formed", NULL);
 	else if (st->link == NULL || !on_frame(st, e))
 		on_nonza(st, e);
@@ -915,7 +920,7 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 	/* Most elements are stanzas of a bound stream: parse into their arena. */
 	if (st->phase == MK_PHASE_BOUND || st->phase == MK_PHASE_AUTHED)
 		s = mk_stanza_alloc();
-	if (mk_parse_elem(parser, outer_ns(st), st->seed, s != NULL ? s->arena : &mk_self->turn,
+	if (mk_parse_elem(parser, outer_ns(st), seed_of(st), s != NULL ? s->arena : &mk_self->turn,
 	                  p, n, &e) < 0) {
 		if (s != NULL)
 			mk_stanza_unref(&s);

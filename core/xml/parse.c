@@ -34,9 +34,6 @@
 #define CONTEXT_INPUT    16384u        /* bytes kept for the next element   */
 #define CONTEXTS 4                     /* headers known at once             */
 
-/* What mk_elem_read and headers stand behind: no namespace. */
-#define BARE "<bare>"
-
 struct context {
 	xmlParserCtxtPtr xml;          /* NULL = to be made                     */
 	/* What mk_known said of strings of its dictionary, which stay where they
@@ -573,7 +570,7 @@ static const char *header_seed(struct mk_arena *a, const struct context *c)
 
 int mk_parse_header(struct mk_arena *a, const char *p, size_t n, struct mk_stream_header *out)
 {
-	struct context *c = context_for(own_parser(), "", BARE);
+	struct context *c = context_for(own_parser(), "", MK_PARSE_BARE);
 	struct mk_elem *e;
 	const char *decl_end;
 	char *closed;
@@ -645,5 +642,5 @@ int mk_elem_read(struct mk_arena *a, struct mk_str xml, struct mk_elem **out)
 	for (size_t i = from + used; i < xml.n; i++)
 		if (!mk_xml_is((uint8_t)xml.p[i], MK_XC_SPACE))
 			return -MK_EXML;
-	return context_parse(context_for(own_parser(), "", BARE), a, xml.p + from, used, out);
+	return context_parse(context_for(own_parser(), "", MK_PARSE_BARE), a, xml.p + from, used, out);
 }

@@ -14,6 +14,9 @@
 
 #define MK_NS_MAX 256          /* bytes of a namespace; longer ones are refused */
 
+/* The seed of what stands alone, so declares all its namespaces. */
+#define MK_PARSE_BARE "<bare>"
+
 struct mk_parser;
 struct mk_parser *mk_parser_new(void);
 void mk_parser_free(struct mk_parser **p);

@@ -5,6 +5,7 @@ client.py   a blocking XMPP client that shows every byte it is asked to show
 xml.py      an incremental reader of streams
 scram.py    the client's side of RFC 5802
 http.py     HTTP/1.1 as bytes on a socket
+ws.py       XMPP over WebSocket, frame by frame
 certs.py    certificates by the openssl command
 muc.py      rooms (XEP-0045)
 """
