@@ -31,8 +31,7 @@ static struct standing standing_of(const struct occupant *o)
 
 /* ---- lists (8.5, 9.2, 9.5, 9.8, 10.5, 10.8) ------------------------------------------------- */
 
-/* Whether what role he has lets by see who the members are (9.5). */
-static bool may_list_members(const struct room *r, struct standing by)
+bool may_list_members(const struct room *r, struct standing by)
 {
 	bool shows_jids = r->conf.whois == WHOIS_ANYONE;
 
@@ -204,8 +203,8 @@ static bool is_so(const struct room *r, const struct room_change *c, const struc
 
 struct telling {
 	const struct mk_jid *by;
-	const char *reason;
-	bool was_inside, was_member;
+	const struct affil_change *change;
+	bool was_inside;
 };
 
 static void occupant_update(struct room *r, struct occupant *o, void *arg)
@@ -213,7 +212,8 @@ static void occupant_update(struct room *r, struct occupant *o, void *arg)
 	struct telling *t = arg;
 	enum affil a = room_affil(r, o->seats->jid);
 	struct occupant *actor = room_occupant_of(r, t->by);
-	struct why w = { .reason = t->reason, .actor = actor, .actor_jid = t->by };
+	struct why w = { .reason = t->change->reason, .actor = actor, .actor_jid = t->by,
+		.since = t->change->since, .until = t->change->until };
 
 	t->was_inside = true;
 	if (a == o->affil)
@@ -243,12 +243,14 @@ static void occupant_update_of_domain(struct room *r, struct occupant *o, void *
 static void tell_by_message(struct room *r, const struct affil_change *a)
 {
 	struct mk_stanza *s = mk_stanza_new(MK_MESSAGE, NULL, r->jid, NULL);
-	struct mk_elem *item;
+	struct mk_elem *x, *item;
 	char id[40];
 
 	mk_token(id, sizeof id, 16);
 	mk_stanza_set_id(s, id);
-	item = mk_elem_add(mk_elem_add(mk_stanza_root(s), "x", NS_MUC_USER), "item", NS_MUC_USER);
+	x = mk_elem_add(mk_stanza_root(s), "x", NS_MUC_USER);
+	mav_show(x, a->since, a->until);
+	item = mk_elem_add(x, "item", NS_MUC_USER);
 	mk_elem_set(item, "affiliation", affil_name((enum affil)a->affil));
 	mk_elem_set(item, "jid", mk_jid_full(a->jid));
 	mk_elem_set(item, "role", role_name(ROLE_NONE));
@@ -261,7 +263,7 @@ static void tell_by_message(struct room *r, const struct affil_change *a)
 void affils_tell(struct room *r, const struct room_change *c, const struct mk_jid *by)
 {
 	for (const struct affil_change *a = c->affils; a != NULL; a = a->next) {
-		struct telling t = { .by = by, .reason = a->reason };
+		struct telling t = { .by = by, .change = a };
 
 		if (mk_jid_local(a->jid).n == 0) {
 			room_occupants_each(r, occupant_update_of_domain, &t);
@@ -274,6 +276,103 @@ void affils_tell(struct room *r, const struct room_change *c, const struct mk_ji
 		if (a->affil == AFFIL_MEMBER && r->conf.is_members_only)
 			invitation_send(r, by, a->jid, NULL, mk_strz(a->reason), NULL);
 	}
+}
+
+/* ---- versions (XEP-0463) ------------------------------------------------------------------------ */
+
+/* Items of one message. */
+enum { MAV_ITEMS = 500 };
+
+struct answering {
+	struct room *room;
+	const struct seat *to;
+	struct mk_stanza *stanza;
+	struct mk_elem *x;
+	int64_t since;                 /* 0: all of them                        */
+	bool may[AFFIL_OWNER + 1];
+	uint32_t n, sent;
+};
+
+static void answer_begin(struct answering *w)
+{
+	char id[40];
+
+	mk_token(id, sizeof id, 16);
+	w->stanza = mk_stanza_new(MK_MESSAGE, NULL, w->room->jid, NULL);
+	mk_stanza_set_id(w->stanza, id);
+	w->x = mk_elem_add(mk_stanza_root(w->stanza), "x", NS_MUC_USER);
+	/* A further message goes on from where the first one has led to. */
+	mav_show(w->x, w->sent != 0 ? w->room->affil_version : w->since, w->room->affil_version);
+	w->n = 0;
+}
+
+static void answer_end(struct answering *w)
+{
+	mk_send_to(w->stanza, w->to->jid);
+	mk_stanza_unref(&w->stanza);
+	w->sent++;
+}
+
+static void answer_item(void *arg, const struct mk_jid *jid, enum affil a)
+{
+	struct answering *w = arg;
+	struct mk_elem *item;
+
+	if (!w->may[a])
+		return;
+	if (w->stanza != NULL && w->n == MAV_ITEMS)
+		answer_end(w);
+	if (w->stanza == NULL)
+		answer_begin(w);
+	item = mk_elem_add(w->x, "item", NS_MUC_USER);
+	mk_elem_set(item, "jid", mk_jid_full(jid));
+	mk_elem_set(item, "affiliation", affil_name(a));
+	w->n++;
+}
+
+static void answer_entry(struct affil_entry *e, void *arg)
+{
+	if (e->affil != AFFIL_NONE)
+		answer_item(arg, e->jid, (enum affil)e->affil);
+}
+
+bool affils_answer(struct room *r, const struct seat *s, const char *id, const struct mk_elem *x)
+{
+	const struct mk_elem *mav = x != NULL ? mk_elem_child(x, "mav", NS_MAV) : NULL;
+	struct answering w = { .room = r, .to = s };
+	struct standing by = standing_of(s->occupant);
+	bool may_any = false;
+
+	if (mav == NULL)
+		return false;
+	for (int a = AFFIL_OUTCAST; a <= AFFIL_OWNER; a++) {
+		w.may[a] = a != AFFIL_NONE && may_list_affil(r, by, (enum affil)a) == 0;
+		may_any |= w.may[a];
+	}
+	if (!may_any) {
+		struct mk_stanza *m = mk_stanza_new(MK_MESSAGE, "error", r->jid, s->jid);
+		struct mk_elem *e = mk_elem_add(mk_stanza_root(m), "error", NULL);
+		if (id != NULL)
+			mk_stanza_set_id(m, id);
+		mk_elem_set(e, "by", mk_jid_full(r->jid));
+		mk_elem_set(e, "type", "auth");
+		mk_elem_add(e, "forbidden", NS_STANZAS);
+		mk_send(&m);
+		return false;
+	}
+	w.since = mav_parse(mk_elem_attr(mav, "since"));
+	if (w.since == r->affil_version)
+		return true;
+	/* Who left the members' list is none of it any more. */
+	w.may[AFFIL_NONE] = w.may[AFFIL_MEMBER];
+	if (w.since == 0 || !mav_since(r->mav, w.since, answer_item, &w) || w.sent + w.n == 0) {
+		w.since = 0;
+		if (w.stanza == NULL)          /* even if it has no item (4.2.1) */
+			answer_begin(&w);
+		room_affils_each(r, answer_entry, &w);
+	}
+	answer_end(&w);
+	return true;
 }
 
 const char *nick_to_reserve(const struct room *r, struct mk_arena *a, struct mk_str nick,

@@ -13,6 +13,8 @@
 
 /* What jid may do here: its affiliation, and its role if it is in the room. */
 struct standing room_standing(const struct room *r, const struct mk_jid *jid);
+/* Whether who stands so may see who the members are (9.5). */
+bool may_list_members(const struct room *r, struct standing by);
 /* The occupant that jid (full) is a client of, or NULL. */
 struct occupant *room_occupant_of(const struct room *r, const struct mk_jid *jid);
 

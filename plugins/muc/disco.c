@@ -321,6 +321,7 @@ static void room_info(const struct room *r, struct mk_elem *query)
 {
 	const struct config *c = &r->conf;
 	struct mk_elem *x;
+	char hats[17];
 
 	identity(query, c->name != NULL ? c->name : "");
 	if (c->name == NULL)
@@ -337,9 +338,14 @@ static void room_info(const struct room *r, struct mk_elem *query)
 		feature(query, "urn:xmpp:mam:2");
 		feature(query, "urn:xmpp:mam:2#extended");
 	}
+	feature(query, NS_COMMANDS);
+	feature(query, NS_HATS);
+	feature(query, NS_MAV);
 	x = mk_elem_add(query, "x", NS_DATA);
 	mk_elem_set(x, "type", "result");
 	form_field(x, "FORM_TYPE", "hidden", NULL, NS_MUC "#roominfo");
+	if (hats_hash(r->hats, hats))
+		form_field(x, "hats#hash", "text-single", "Hats hash", hats);
 	form_field(x, "muc#roominfo_description", NULL, "Description",
 		c->desc != NULL ? c->desc : "");
 	form_field(x, "muc#roominfo_subject", NULL, "Current discussion topic",
@@ -426,6 +432,12 @@ enum mk_verdict room_disco(struct mk_inst *i, struct room *r, struct mk_iq_req *
 		mk_elem_set(query, "node", node);
 		if (a != NULL && a->nick != NULL)      /* 7.12                  */
 			identity(query, a->nick);
+		mk_iq_result(q, query);
+		return MK_DONE;
+	}
+	if (is_items && mk_streq(node, NS_COMMANDS)) {
+		mk_elem_set(query, "node", node);
+		commands_items(r, mk_iq_from(q), query);
 		mk_iq_result(q, query);
 		return MK_DONE;
 	}

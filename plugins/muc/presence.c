@@ -22,6 +22,7 @@ struct shown {
 	enum role role;
 	const struct why *why;
 	int codes[8];                  /* in front of why's; ended by 0         */
+	int64_t version;               /* of the affiliations, to who asked     */
 };
 
 static int by_number(const void *a, const void *b)
@@ -97,12 +98,18 @@ static struct mk_stanza *build(const struct room *r, const struct shown *p, bool
 	else if (p->type != NULL && p->why != NULL && p->why->status != NULL)
 		mk_elem_add_text(root, "status", NULL, mk_strz(p->why->status));
 	x = mk_elem_add(root, "x", NS_MUC_USER);
+	if (p->version != 0)
+		mav_show(x, 0, p->version);
+	else if (p->why != NULL && p->why->until != 0)
+		mav_show(x, p->why->since, p->why->until);
 	add_item(x, p, with_jid, with_jid);
 	if (p->why != NULL && p->why->destroy != NULL)
 		mk_elem_adopt(x, mk_elem_copy(mk_stanza_arena(s), p->why->destroy));
 	add_codes(x, p->codes, p->why != NULL ? p->why->codes : NULL);
 	occupant_id_text(p->occupant, id);
 	mk_elem_set(mk_elem_add(root, "occupant-id", NS_OCCUPANT), "id", id);
+	if (p->type == NULL)
+		hats_show(r->hats, p->seat->jid, root);
 	return s;
 }
 
@@ -407,11 +414,13 @@ static void welcome(struct room *r, struct seat *s, const struct mk_ev_stanza *e
 	const struct mk_elem *x, bool is_new_room, bool others_know)
 {
 	struct shown p = { .occupant = s->occupant, .seat = s, .role = s->occupant->role };
+	bool tells_version = affils_answer(r, s, mk_stanza_id(ev->stanza), x);
 
 	tell_of_others(r, s);
 	if (!others_know && is_visible(r, s->occupant->role))
 		tell_others(r, &p);
 	add_entry_codes(r, &p, is_new_room);
+	p.version = tells_version ? r->affil_version : 0;
 	p.id = mk_stanza_id(ev->stanza);
 	tell_self(r, p, s);
 	history_send(r, s, x);

@@ -217,6 +217,8 @@ void room_free(struct room *r)
 	mk_free(r->subject);
 	mk_free(r->subject_nick);
 	slow_free(&r->slow);
+	hats_free(&r->hats);
+	mav_free(&r->mav);
 	config_clear(&r->conf);
 	mk_jid_unref(&r->service);
 	mk_jid_unref(&r->jid);
@@ -264,6 +266,7 @@ struct room *room_open(struct mk_inst *i, struct mk_entity *e)
 	config_init(&r->conf, mk_inst_conf(i));
 	r->conf.is_logged = r->conf.is_logged && archive_is_offered(i);
 	mk_random(r->secret, sizeof r->secret);
+	r->affil_version = mav_new_version();
 	((struct place *)mk_entity_slot(e, place_slot))->room = r;
 	mk_metric_add(i, ROOMS, 1);
 	return r;

@@ -14,6 +14,8 @@
  * register.c   registration, reserved nicknames
  * invite.c     invitations
  * voice.c      requests for voice
+ * commands.c   hats, by commands (XEP-0317); hats.c: in memory and in presence
+ * mav.c, slow.c  versions of affiliations (XEP-0463), slow mode (XEP-0500); pure
  *
  * A room is the slot of its entity, at whose home worker all of it runs: no
  * function here locks. In storage are rooms that are persistent; a room in
@@ -30,6 +32,8 @@
 #include <meerkat/plugin.h>
 
 #include "form.h"
+#include "hats.h"
+#include "mav.h"
 #include "rules.h"
 #include "slow.h"
 
@@ -44,6 +48,7 @@
 #define NS_RSM       "http://jabber.org/protocol/rsm"
 #define NS_OCCUPANT  "urn:xmpp:occupant-id:0"
 #define NS_SID       "urn:xmpp:sid:0"
+#define NS_COMMANDS  "http://jabber.org/protocol/commands"
 
 /* ---- settings ----------------------------------------------------------------------- */
 
@@ -140,6 +145,9 @@ struct room {
 	uint8_t secret[32];            /* of occupant ids; stored               */
 	int64_t active_ms;             /* wall time of the last message         */
 	struct slow *slow;             /* who spoke lately, or NULL (XEP-0500)  */
+	struct hats *hats;             /* or NULL (XEP-0317)                    */
+	int64_t affil_version;         /* XEP-0463; stored                      */
+	struct mav *mav;               /* how it came to that, or NULL          */
 	struct mk_timer *idle;
 	struct mk_timer *cooling;      /* runs while there are shown ones       */
 	struct listing *listing;       /* disco.c; NULL: not listed from memory */
@@ -226,6 +234,7 @@ struct why {
 	const char *nick;              /* the new one (303)                     */
 	struct mk_elem *destroy;       /* <destroy/> of NS_MUC_USER, copied     */
 	const char *status;            /* of who goes                           */
+	int64_t since, until;          /* versions of affiliations (XEP-0463)   */
 };
 /* r NULL: there is no such room. */
 enum mk_verdict presence_handle(struct mk_inst *i, struct room *r, struct mk_ev_stanza *ev);
@@ -279,6 +288,7 @@ struct affil_change {
 	struct mk_jid *jid;            /* ref: bare or domain                   */
 	uint8_t affil;
 	const char *nick, *reason;     /* of the arena; as they shall be        */
+	int64_t since, until;          /* the versions that it leads from and to */
 };
 /*
  * What is to be. Made on the worker, written in a job that holds the room (so
@@ -291,6 +301,8 @@ struct room_change {
 	bool sets_subject;
 	const char *subject, *subject_nick;
 	int64_t time_ms;               /* when it was made                      */
+	bool sets_hats;
+	struct mk_str hats;            /* hats_write; of the arena              */
 	bool unlocks;
 	bool is_destroyed;             /* all rows of the room go               */
 	void *data;                    /* the maker's                           */
@@ -382,6 +394,15 @@ struct listings *muc_listings(const struct mk_inst *i);
 enum mk_verdict owner_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 enum mk_verdict admin_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 enum mk_verdict register_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+enum mk_verdict commands_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+/* <item/>s of the commands that asker may use. */
+void commands_items(const struct room *r, const struct mk_jid *asker, struct mk_elem *query);
+/*
+ * The affiliations that s, who is entering by <x xmlns='…/muc'/>, asks for (XEP-0463 4):
+ * before any presence. Whether its own presence tells the version.
+ */
+bool affils_answer(struct room *r, const struct seat *s, const char *id,
+	const struct mk_elem *x);
 /*
  * A message to the room that is not of type groupchat (or carries <x
  * xmlns='…#user'> with <invite/> or <decline/>, or a form of muc#request). MK_NEXT:

@@ -13,7 +13,8 @@
 enum { R_DOMAIN, R_ROOM, R_NAME, R_DESC, R_LANG, R_PUBSUB, R_PASSWORD, R_MAX_USERS, R_HISTORY,
 	R_SLOW, R_PUBLIC, R_MEMBERS_ONLY, R_MODERATED, R_LOGGED, R_SUBJECT_BY_ALL, R_INVITE,
 	R_VISITOR_NICK, R_VISITOR_STATUS, R_ALLOW_PM, R_WHOIS, R_BROADCAST, R_GET_MEMBERS,
-	R_SUBJECT, R_SUBJECT_NICK, R_SUBJECT_TIME, R_SECRET, R_COLUMNS };
+	R_SUBJECT, R_SUBJECT_NICK, R_SUBJECT_TIME, R_SECRET, R_HATS, R_VERSION,
+	R_COLUMNS };
 static const struct mk_column room_columns[] = {
 	{ "domain", MK_TEXT, MK_COL_PARTITION },
 	{ "room", MK_TEXT, MK_COL_SORT },          /* bare JID                  */
@@ -41,6 +42,8 @@ static const struct mk_column room_columns[] = {
 	{ "subject_nick", MK_TEXT, MK_COL_NULL },
 	{ "subject_time", MK_INT, 0 },             /* ms since 1970             */
 	{ "secret", MK_BLOB, 0 },                  /* of occupant ids           */
+	{ "hats", MK_TEXT, MK_COL_NULL },          /* as hats_write has them    */
+	{ "affiliations", MK_INT, 0 },             /* their version             */
 	{ 0 }
 };
 static const struct mk_table room_table = {
@@ -84,8 +87,11 @@ static char *text_of(const struct mk_value *v)
 	return v->type == 0 ? NULL : mk_strndup(s.p, s.n);
 }
 
-static void row_of(struct mk_value *v, const struct room *r, const struct config *c)
+static void row_of(struct mk_arena *a, struct mk_value *v, const struct room *r,
+	const struct config *c)
 {
+	struct mk_str hats = hats_write(a, r->hats);
+
 	v[R_DOMAIN] = mk_text(r->domain);
 	v[R_ROOM] = mk_textz(mk_jid_full(r->jid));
 	v[R_NAME] = text_or_none(c->name);
@@ -112,6 +118,8 @@ static void row_of(struct mk_value *v, const struct room *r, const struct config
 	v[R_SUBJECT_NICK] = text_or_none(r->subject_nick);
 	v[R_SUBJECT_TIME] = mk_int(r->subject_ms);
 	v[R_SECRET] = mk_blob(r->secret, sizeof r->secret);
+	v[R_HATS] = hats.n != 0 ? mk_text(hats) : mk_absent();
+	v[R_VERSION] = mk_int(r->affil_version);
 }
 
 static void config_of(struct config *c, const struct mk_value *v)
@@ -149,6 +157,8 @@ struct loaded {
 	char *subject, *subject_nick;
 	int64_t subject_ms;
 	uint8_t secret[32];
+	struct hats *hats;
+	int64_t affil_version;
 	struct loaded_affil *affils;
 	uint32_t n, size;
 	struct recalled *history;      /* refs; oldest first                    */
@@ -184,6 +194,7 @@ void load_free(struct loaded **lp)
 	mk_free(l->affils);
 	mk_free(l->subject);
 	mk_free(l->subject_nick);
+	hats_free(&l->hats);
 	mk_free(l->domain);
 	mk_jid_unref(&l->jid);
 	mk_free(l);
@@ -256,6 +267,8 @@ int load_read(struct loaded *l, struct mk_inst *i, struct mk_store *st)
 	l->subject = text_of(&row.v[R_SUBJECT]);
 	l->subject_nick = text_of(&row.v[R_SUBJECT_NICK]);
 	l->subject_ms = row.v[R_SUBJECT_TIME].as.i;
+	l->hats = hats_read(value_text(&row.v[R_HATS]));
+	l->affil_version = row.v[R_VERSION].as.i;
 	secret = mk_value_str(&row.v[R_SECRET]);
 	if (secret.n == sizeof l->secret)
 		memcpy(l->secret, secret.p, secret.n);
@@ -284,6 +297,9 @@ struct room *load_open(struct loaded **lp, struct mk_inst *i, struct mk_entity *
 		r->subject_nick = l->subject_nick;
 		l->subject = l->subject_nick = NULL;
 		r->subject_ms = l->subject_ms;
+		r->hats = l->hats;
+		l->hats = NULL;
+		r->affil_version = l->affil_version;
 		memcpy(r->secret, l->secret, sizeof r->secret);
 		for (uint32_t k = 0; k < l->n; k++)
 			room_set_affil(r, l->affils[k].jid, (enum affil)l->affils[k].affil,
@@ -420,8 +436,10 @@ void room_change_affil(struct room_change *c, const struct room *r, const struct
 		nick = now != NULL && a >= AFFIL_MEMBER ? now->nick : NULL;
 	f->nick = nick != NULL && *nick != '\0' ? copy_text(c->arena, nick) : NULL;
 	f->reason = copy_text(c->arena, reason);
-	while (*end != NULL)
-		end = &(*end)->next;
+	f->since = r->affil_version;
+	for (; *end != NULL; end = &(*end)->next)
+		f->since = (*end)->until;
+	f->until = mav_new_version();
 	*end = f;
 }
 
@@ -439,6 +457,13 @@ struct work {
 static bool lasts(const struct room *r, const struct room_change *c)
 {
 	return c->conf != NULL ? c->conf->is_persistent : r->conf.is_persistent;
+}
+
+/* Roles are not stored: a request may come to nothing that is. */
+static bool is_nothing(const struct room_change *c)
+{
+	return c->conf == NULL && c->affils == NULL && !c->sets_subject && !c->sets_hats &&
+	       !c->unlocks && !c->is_destroyed;
 }
 
 /* A locked room is none yet: it is written when it is unlocked. */
@@ -525,14 +550,19 @@ static int write_change(struct mk_store *st, const struct room *r, const struct 
 	}
 	for (const struct affil_change *f = c->affils; f != NULL; f = f->next)
 		batch_affil(&b, r, f->jid, f->affil, f->nick, f->reason);
-	if (!r->is_stored || c->conf != NULL || c->sets_subject) {
+	if (!r->is_stored || c->conf != NULL || c->affils != NULL || c->sets_subject ||
+	    c->sets_hats) {
 		row = batch_row(&b, MK_WRITE_PUT, &room_table, R_COLUMNS);
-		row_of(row, r, c->conf != NULL ? c->conf : &r->conf);
+		row_of(b.arena, row, r, c->conf != NULL ? c->conf : &r->conf);
 		if (c->sets_subject) {
 			row[R_SUBJECT] = text_or_none(c->subject);
 			row[R_SUBJECT_NICK] = text_or_none(c->subject_nick);
 			row[R_SUBJECT_TIME] = mk_int(c->time_ms);
 		}
+		if (c->sets_hats)
+			row[R_HATS] = c->hats.n != 0 ? mk_text(c->hats) : mk_absent();
+		for (const struct affil_change *f = c->affils; f != NULL; f = f->next)
+			row[R_VERSION] = mk_int(f->until);
 	}
 	/* The room's own row is last: a room is there when all of it is. */
 	for (uint32_t at = 0; at < b.n; at += MOST_WRITES) {
@@ -554,8 +584,15 @@ static void take_over(struct room *r, struct room_change *c)
 		*c->conf = (struct config){ 0 };
 		config_copy(c->conf, &r->conf);
 	}
-	for (const struct affil_change *f = c->affils; f != NULL; f = f->next)
+	for (const struct affil_change *f = c->affils; f != NULL; f = f->next) {
 		room_set_affil(r, f->jid, (enum affil)f->affil, f->nick, f->reason);
+		mav_note(&r->mav, f->since, f->until, f->jid, (enum affil)f->affil);
+		r->affil_version = f->until;
+	}
+	if (c->sets_hats) {
+		hats_free(&r->hats);
+		r->hats = hats_read(c->hats);
+	}
 	if (c->sets_subject) {
 		mk_free(r->subject);
 		mk_free(r->subject_nick);
@@ -641,7 +678,7 @@ enum mk_verdict room_change_iq(struct room *r, struct mk_iq_req *q, struct room_
 	struct work *w = work_new(r, c);
 
 	w->iq_done = done;
-	if (must_write(r, c)) {
+	if (must_write(r, c) && !is_nothing(c)) {
 		*mk_iq_data(q) = w;
 		return mk_iq_job_then(q, iq_write, iq_written);
 	}
@@ -680,7 +717,7 @@ enum mk_verdict room_change_ev(struct room *r, struct mk_ev_stanza *ev, struct r
 	struct work *w = work_new(r, c);
 
 	w->ev_done = done;
-	if (must_write(r, c))
+	if (must_write(r, c) && !is_nothing(c))
 		return mk_ev_job_then(ev, ev_write, ev_written, w);
 	w->err = 0;
 	r = work_over(w, r->inst);
