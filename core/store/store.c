@@ -669,9 +669,9 @@ static enum mk_store_status range_check(struct mk_store *st, const struct mk_tab
 		if (out->equals[c].type == 0)
 			continue;
 		any = true;
-		if (!(t->columns[c].flags & MK_COL_INDEX) ||
+		if (!(t->columns[c].flags & (MK_COL_INDEX | MK_COL_FILTER)) ||
 		    !mk_values_ok(t, &out->equals[c], c, c + 1))
-			return invalid(t, "a filter on a column without INDEX");
+			return invalid(t, "a filter on a column without INDEX or FILTER");
 	}
 	if (!any)
 		out->equals = NULL;

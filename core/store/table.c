@@ -76,7 +76,7 @@ int mk_table_check(const struct mk_table *t, struct mk_diag *d)
 			t->name != NULL ? t->name : "");
 		return -MK_EINVAL;
 	}
-	if (t->size < sizeof *t || t->columns == NULL || t->version == 0)
+	if (t->size < offsetof(struct mk_table, link) || t->columns == NULL || t->version == 0)
 		return refuse(d, t, NULL, "the declaration is not filled in");
 	for (const struct mk_column *c = t->columns; c->name != NULL; c++, n++) {
 		if (n == MK_COLUMNS_MAX)

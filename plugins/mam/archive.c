@@ -19,7 +19,7 @@ static const struct mk_column box_columns[] = {
 	{ "domain", MK_TEXT, MK_COL_PARTITION },
 	{ "user", MK_TEXT, MK_COL_PARTITION },         /* or a room's bare JID  */
 	{ "id", MK_INT, MK_COL_SORT },                 /* mk_stanza_uid: has the time */
-	{ "peer", MK_TEXT, MK_COL_INDEX },             /* bare                  */
+	{ "peer", MK_TEXT, MK_COL_FILTER },            /* bare                  */
 	{ "flags", MK_INT, 0 },                        /* enum box_flag         */
 	{ "size", MK_INT, 0 },                         /* bytes of the stanza   */
 	{ "stanza", MK_TEXT, MK_COL_NULL },            /* absent: in archive_body */
@@ -47,6 +47,21 @@ static const struct mk_column text_columns[] = {
 };
 const struct mk_table archive_text = { .size = sizeof archive_text, .version = 1,
 	.name = "archive_text", .columns = text_columns, .flags = MK_TABLE_OWNED };
+
+/*
+ * On which days an owner wrote with whom. An index of the box by peer would cost as
+ * much as the box and the body together, with each message; these rows are written once
+ * a day (of what days_noted() remembers), and lead a query to short ranges.
+ */
+static const struct mk_column days_columns[] = {
+	{ "domain", MK_TEXT, MK_COL_PARTITION },
+	{ "user", MK_TEXT, MK_COL_PARTITION },
+	{ "peer", MK_TEXT, MK_COL_SORT },
+	{ "day", MK_INT, MK_COL_SORT },
+	{ 0 }
+};
+const struct mk_table archive_days = { .size = sizeof archive_days, .version = 1,
+	.name = "archive_days", .columns = days_columns, .flags = MK_TABLE_OWNED };
 
 static int64_t bucket_of(int64_t id) { return mk_uid_wall_ms(id) / DAY_MS; }
 
@@ -103,9 +118,17 @@ static uint64_t hash_more(uint64_t h, struct mk_str s)
 	return (h ^ 0xff) * UINT64_C(0x100000001b3);
 }
 
+/* With a secret: nobody can make two that are taken for one another. */
+static uint64_t hash_seed;
+
 static uint64_t hash_of(struct mk_str s)
 {
-	return hash_more(UINT64_C(0xcbf29ce484222325), s);
+	return hash_more(hash_seed, s);
+}
+
+void archive_load(void)
+{
+	mk_random(&hash_seed, sizeof hash_seed);
 }
 
 /* ---- who reads behind what is queued -------------------------------------------------- */
@@ -151,6 +174,33 @@ void shared_note(int64_t id, const struct mk_jid *to)
 bool shared_noted(int64_t id, const struct mk_jid *to)
 {
 	return atomic_load_explicit(shared_place(id), memory_order_acquire) == shared_value(id, to);
+}
+
+/* Days that were noted already, for an hour: rows can be erased. */
+#define DAYS 32768
+static _Atomic uint64_t days[DAYS];
+static _Atomic uint64_t days_epoch;
+
+void days_forget(void)
+{
+	atomic_fetch_add(&days_epoch, 1);
+}
+
+static void day_note(struct mk_inst *i, const struct mk_ev_stanza *ev, struct owner o,
+	const struct entry *e)
+{
+	uint64_t hour = (uint64_t)(mk_uid_wall_ms(e->id) / (60 * 60 * 1000));
+	uint64_t h = hash_more(hash_more(hash_of(o.domain), o.user), e->with) ^
+		(hour + (atomic_load_explicit(&days_epoch, memory_order_relaxed) << 32)) *
+		UINT64_C(0x9e3779b97f4a7c15);
+	_Atomic uint64_t *place = &days[(h >> 40) % DAYS];
+	struct mk_value row[] = { mk_text(o.domain), mk_text(o.user), mk_text(e->with),
+		mk_int(bucket_of(e->id)) };
+
+	if (atomic_load_explicit(place, memory_order_relaxed) == h)
+		return;
+	mk_append(i, ev, &archive_days, row);
+	atomic_store_explicit(place, h, memory_order_relaxed);
 }
 
 /* Given by us for this delivery; an archive that several lead to has neither. */
@@ -199,6 +249,7 @@ void box_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct owner o
 		mk_text(e->with), mk_int(e->flags), mk_int((int64_t)e->xml.n),
 		e->is_shared ? mk_absent() : mk_text(e->xml) };
 
+	day_note(i, ev, o, e);
 	mk_append(i, ev, &archive_box, row);
 	if (text.n != 0) {
 		struct mk_value words[] = { row[0], row[1], row[2], row[3], mk_text(text) };
@@ -309,6 +360,127 @@ static void bounds_make(struct bounds *b, const struct box_range *r)
 	}
 }
 
+/* Days on which there is something with r->with, within r, in the order of reading. */
+static enum mk_store_status days_read(struct mk_store *st, struct owner o,
+	const struct box_range *r, int64_t **day_out, uint32_t *n_out)
+{
+	struct mk_arena *a = mk_store_arena(st);
+	struct mk_value partition[] = { mk_text(o.domain), mk_text(o.user) };
+	struct mk_value after[] = { mk_text(r->with), mk_int(bucket_of(r->after < 0 ? 0 : r->after) - 1) };
+	struct mk_value before[] = { after[0], mk_int(bucket_of(r->before) + 1) };
+	struct mk_range range = { .size = sizeof range, .after = after, .before = before,
+		.limit = 1000, .backward = r->backward };
+	struct mk_rows rows = { .more = true };
+	enum mk_store_status s = MK_STORE_OK;
+
+	*day_out = NULL;
+	*n_out = 0;
+	while (rows.more) {
+		s = mk_query(st, &archive_days, partition, &range, &rows);
+		if (s != MK_STORE_OK || rows.n == 0)
+			return s;
+		int64_t *more = mk_arena_alloc(a, (*n_out + rows.n) * sizeof *more);
+		if (*n_out != 0)
+			memcpy(more, *day_out, *n_out * sizeof *more);
+		for (uint32_t k = 0; k < rows.n; k++)
+			more[*n_out + k] = rows.row[k].v[3].as.i;
+		*day_out = more;
+		*n_out += rows.n;
+		(r->backward ? before : after)[1] = rows.row[rows.n - 1].v[3];
+	}
+	return s;
+}
+
+/* r, within one day. */
+static struct box_range day_range(const struct box_range *r, int64_t day)
+{
+	int64_t first = mk_uid_at(day * DAY_MS), next = mk_uid_at((day + 1) * DAY_MS);
+	struct box_range d = *r;
+
+	if (d.after < first - 1)
+		d.after = first - 1;
+	if (d.before > next)
+		d.before = next;
+	return d;
+}
+
+/* What box_rows does where a peer is asked for. */
+static enum mk_store_status rows_with(struct mk_store *st, struct owner o,
+	const struct box_range *r, struct box_page *out)
+{
+	struct mk_value partition[] = { mk_text(o.domain), mk_text(o.user) };
+	uint32_t limit = r->limit, days_n;
+	struct mk_row *row;
+	int64_t *day;
+	enum mk_store_status s = days_read(st, o, r, &day, &days_n);
+	bool more = false;
+	uint32_t n = 0;
+
+	row = mk_arena_alloc(mk_store_arena(st), (limit + 1) * sizeof *row);
+	for (uint32_t k = 0; s == MK_STORE_OK && k < days_n && !more; k++) {
+		struct box_range d = day_range(r, day[k]);
+		struct mk_rows rows;
+		struct bounds b;
+		/* One more tells whether there is more. */
+		d.limit = limit - n + 1;
+		bounds_make(&b, &d);
+		s = mk_query(st, &archive_box, partition, &b.range, &rows);
+		for (uint32_t x = 0; s == MK_STORE_OK && x < rows.n && !more; x++) {
+			more = n == limit;
+			if (!more)
+				row[n++] = rows.row[x];
+		}
+	}
+	if (s == MK_STORE_OK)
+		page_make(st, row, n, more, out);
+	return s;
+}
+
+static enum mk_store_status count_with(struct mk_store *st, struct owner o,
+	const struct box_range *r, uint64_t *out)
+{
+	struct mk_value partition[] = { mk_text(o.domain), mk_text(o.user) };
+	uint32_t days_n;
+	int64_t *day;
+	enum mk_store_status s = days_read(st, o, r, &day, &days_n);
+
+	*out = 0;
+	for (uint32_t k = 0; s == MK_STORE_OK && k < days_n; k++) {
+		struct box_range d = day_range(r, day[k]);
+		struct bounds b;
+		uint64_t n = 0;
+		bounds_make(&b, &d);
+		s = mk_count_rows(st, &archive_box, partition, &b.range, &n);
+		*out += n;
+	}
+	return s;
+}
+
+/* Of days before this one: what retention has emptied. */
+enum mk_store_status days_delete(struct mk_store *st, struct owner o, int64_t before)
+{
+	struct mk_value partition[] = { mk_text(o.domain), mk_text(o.user) };
+	struct mk_range range = { .size = sizeof range, .limit = 500 };
+	struct mk_rows rows = { .more = true };
+	enum mk_store_status s = MK_STORE_OK;
+	int64_t first = bucket_of(before);
+
+	while (s == MK_STORE_OK && rows.more) {
+		s = mk_query(st, &archive_days, partition, &range, &rows);
+		if (s != MK_STORE_OK || rows.n == 0)
+			return s;
+		struct mk_write *w = mk_arena_alloc(mk_store_arena(st), rows.n * sizeof *w);
+		uint32_t n = 0;
+		for (uint32_t k = 0; k < rows.n; k++)
+			if (rows.row[k].v[3].as.i < first)
+				w[n++] = (struct mk_write){ MK_WRITE_DELETE, &archive_days,
+					rows.row[k].v, MK_ANY };
+		range.after = rows.row[rows.n - 1].v + 2;
+		s = mk_batch(st, w, n, NULL);
+	}
+	return s;
+}
+
 enum mk_store_status box_rows(struct mk_store *st, struct owner o, const struct box_range *r,
 	struct box_page *out)
 {
@@ -319,6 +491,8 @@ enum mk_store_status box_rows(struct mk_store *st, struct owner o, const struct 
 	struct bounds b;
 	int64_t *ids;
 
+	if (s == MK_STORE_OK && r->with.n != 0 && r->search == NULL)
+		return rows_with(st, o, r, out);
 	bounds_make(&b, r);
 	if (s == MK_STORE_OK)
 		s = mk_query(st, r->search != NULL ? &archive_text : &archive_box, partition, &b.range,
@@ -353,6 +527,8 @@ enum mk_store_status box_count(struct mk_store *st, struct owner o, const struct
 	enum mk_store_status s = see_appended(st, o);
 	struct bounds b;
 
+	if (s == MK_STORE_OK && r->with.n != 0 && r->search == NULL)
+		return count_with(st, o, r, out);
 	bounds_make(&b, r);
 	return s != MK_STORE_OK ? s : mk_count_rows(st,
 		r->search != NULL ? &archive_text : &archive_box, partition, &b.range, out);
@@ -544,6 +720,9 @@ int svc_erase(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner
 	enum mk_store_status s = see_appended(st, o);
 
 	(void)i;
+	days_forget();
+	if (s == MK_STORE_OK)
+		s = mk_delete_range(st, &archive_days, partition, NULL, NULL);
 	if (s == MK_STORE_OK)
 		s = mk_delete_range(st, &archive_text, partition, NULL, NULL);
 	if (s == MK_STORE_OK)

@@ -133,6 +133,8 @@ static bool keep_owner(struct mk_inst *i, struct mk_store *st, struct owner o,
 			if (s == MK_STORE_OK && n != 0)
 				mk_metric_add(i, pass == 0 ? EXPIRED : OVER_QUOTA, n);
 		}
+		if (s == MK_STORE_OK && before != INT64_MIN)
+			s = days_delete(st, o, before);
 	}
 	return s == MK_STORE_OK && *batches > 0;
 }

@@ -52,8 +52,8 @@ METRIC(m_refused, "refused_total", "Queries refused because too many were under 
 static const struct mk_metric *const metrics[] = { &m_stored, &m_queries, &m_results, &m_expired,
 	&m_quota, &m_retracted, &m_refused, NULL };
 
-static const struct mk_table *const tables[] = { &archive_box, &archive_body, &archive_text,
-	&archive_prefs, NULL };
+static const struct mk_table *const tables[] = { &archive_box, &archive_body, &archive_days,
+	&archive_text, &archive_prefs, NULL };
 
 /* ---- what is archived ------------------------------------------------------------- */
 
@@ -296,6 +296,7 @@ static void forget(struct mk_inst *i, struct mk_entity *e, const struct mk_jid *
 static void on_removed(struct mk_inst *i, const struct mk_ev_account *ev, struct mk_store *st)
 {
 	(void)st;
+	days_forget();
 	mk_entity_post(i, ev->jid, forget, NULL, NULL);
 }
 
@@ -305,6 +306,7 @@ static int load(struct mk_module *m)
 {
 	int r = prefs_load(m);
 
+	archive_load();
 	return r < 0 ? r : query_load(m);
 }
 

@@ -36,7 +36,11 @@ enum mam_metric { STORED, QUERIES, RESULTS, EXPIRED, OVER_QUOTA, RETRACTED, REFU
 
 /* ---- archive.c ----------------------------------------------------------------- */
 
-extern const struct mk_table archive_box, archive_body, archive_text, archive_prefs;
+extern const struct mk_table archive_box, archive_body, archive_days, archive_text, archive_prefs;
+
+void archive_load(void);
+/* Rows of archive_days may have been erased. Any thread. */
+void days_forget(void);
 
 enum box_flag {
 	BOX_OUT = 1,                   /* the owner sent it                     */
@@ -93,6 +97,8 @@ enum mk_store_status box_get(struct mk_store *st, struct owner o, const int64_t 
 	struct box_page *out);
 enum mk_store_status box_replace(struct mk_store *st, struct owner o, const struct entry *e,
 	struct mk_str xml);
+/* Those of archive_days that are before an id's. */
+enum mk_store_status days_delete(struct mk_store *st, struct owner o, int64_t before);
 /* With bodies that no other row needs. */
 enum mk_store_status box_delete(struct mk_store *st, struct owner o, const struct entry *e,
 	uint32_t n);

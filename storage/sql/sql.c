@@ -432,6 +432,7 @@ static const struct {
 } flag_words[] = {
 	{ MK_COL_PARTITION, "PARTITION" }, { MK_COL_SORT, "SORT" }, { MK_COL_INDEX, "INDEX" },
 	{ MK_COL_SEARCH, "SEARCH" }, { MK_COL_NULL, "NULL" }, { MK_COL_UNIQUE, "UNIQUE" },
+	{ MK_COL_FILTER, "FILTER" },
 };
 static const char *const type_words[] = { "", "TEXT", "INT", "BLOB" };
 #define COUNT(a) (sizeof(a) / sizeof *(a))

@@ -43,7 +43,7 @@ int conn_init(struct mk_backend_conn *c, struct mk_backend_db *db, bool writes)
 	/* The log is copied back in larger pieces than by default, and gives
 	 * its disk space back after a rush. */
 	if (rc == SQLITE_OK && writes)
-		rc = pragma(c, "wal_autocheckpoint", 4000);
+		rc = pragma(c, "wal_autocheckpoint", 16000);
 	if (rc == SQLITE_OK && writes)
 		rc = pragma(c, "journal_size_limit", 64 << 20);
 	if (rc == SQLITE_OK && !writes)

@@ -1,6 +1,6 @@
 """An acknowledgement is a promise (XEP-0198 4; reliability D1): kill -9 in the middle
 of a conversation, again and again, and every message that the server had
-acknowledged is with its recipient in the end.
+acknowledged is with its recipient in the end, and, with mam, in both archives.
 
 MEERKAT_KILL_ROUNDS: rounds per durability mode, 10 by default.
 MEERKAT_KILL_SEED: to have the same again (printed when it fails).
@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from mk import NS, StreamClosed, Timeout, child, name, ns
+from mk import NS, StreamClosed, Timeout, child, name, ns, to_str
 from mk.sm import SmClient
 
 ROUNDS = int(os.environ.get("MEERKAT_KILL_ROUNDS", "10"))
@@ -164,6 +164,64 @@ def test_acknowledged_is_kept(make_server, durability):
         assert numbers == sorted(numbers), "round %d, recipient %s: %s" % (number, how, numbers)
         total += len(acked)
         r.client.kill()
+    assert total > 0, "nothing was acknowledged: the test is none"
+
+
+def archive(server, account):
+    """[(archive id, message id)], page by page."""
+    with SmClient(server, account) as c:
+        c.login()
+        got, after = [], ""
+        while True:
+            c.send("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'>"
+                   "<set xmlns='http://jabber.org/protocol/rsm'><max>250</max>%s</set></query></iq>"
+                   % after)
+            while True:
+                el = c.recv()
+                if name(el) == "iq" and el.get("id") == "q":
+                    break
+                result = child(el, "result", "urn:xmpp:mam:2")
+                if result is not None:
+                    forwarded = child(result, "forwarded", "urn:xmpp:forward:0")
+                    got.append((result.get("id"), child(forwarded, "message").get("id")))
+            fin = child(el, "fin", "urn:xmpp:mam:2")
+            assert fin is not None, to_str(el)
+            if fin.get("complete") == "true":
+                return got
+            after = "<after>%s</after>" % got[-1][0]
+
+
+@pytest.mark.parametrize("durability", ["async", "wal", "commit"])
+def test_acknowledged_is_in_both_archives(make_server, durability):
+    """XEP-0313: nothing that was acknowledged is missing from either archive, nothing is
+    there twice, both have it under the id it was delivered with, in order."""
+    rng = random.Random(SEED)
+    print("seed", SEED)
+    server = make_server({"host_types": {"people": {
+        "durability": durability, "plugins": {"mam": {"max_page": 250}}}}})
+    total = 0
+    for number in range(ROUNDS):
+        sender, recipient = server.account(), server.account()
+        how, acked, r = chat(rng, server, sender, recipient, number)
+        server.start()
+        deadline = time.monotonic() + 20
+        for account in (sender, recipient):
+            while True:
+                # What the journal handed back may still be on its way.
+                rows = archive(server, account)
+                ids = [m for _, m in rows]
+                missing = set(acked) - set(ids)
+                if not missing or time.monotonic() > deadline:
+                    break
+            where = "round %d, recipient %s, %s" % (number, how, account)
+            assert not missing, "%s: %d of %d acknowledged are lost: %s" % (
+                where, len(missing), len(acked), sorted(missing)[:5])
+            assert len(ids) == len(set(ids)), "%s: twice: %s" % (where, ids)
+            numbers = [int(i.split("-")[1]) for i in ids]
+            assert numbers == sorted(numbers), "%s: %s" % (where, numbers)
+            for sid, m in rows:
+                assert r.ids.get(m, sid) in (sid, None), "%s: %s has another id" % (where, m)
+        total += len(acked)
     assert total > 0, "nothing was acknowledged: the test is none"
 
 

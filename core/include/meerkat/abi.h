@@ -16,7 +16,8 @@
  *  1.1  meerkat/transport.h, mk_plugin.transport; meerkat/server.h;
  *       mk_service_each.
  *  1.1  hook stanza_recovered; mk_get_many, mk_backend.get_many; mk_append_mark,
- *       mk_append_wait; mk_table.link; mk_uid_wall_ms, mk_uid_at.
+ *       mk_append_wait; mk_table.link, MK_COL_FILTER; mk_uid_wall_ms,
+ *       mk_uid_at.
  *       mk_ev_job_then, mk_iq_job_then: done may ask for another job.
  *  1.1  mk_source.threads; MK_AUTH_ELSEWHERE.
  */

@@ -22,6 +22,8 @@ enum mk_column_flag {
 	MK_COL_SEARCH = 8,             /* free text search                      */
 	MK_COL_NULL = 16,              /* may be absent                         */
 	MK_COL_UNIQUE = 32,            /* within the domain                     */
+	MK_COL_FILTER = 64,            /* may be filtered on, without an index: for
+	                                * what is looked for in short ranges    */
 };
 struct mk_column { const char *name; uint16_t type, flags; };
 enum mk_table_flag {
@@ -116,7 +118,7 @@ struct mk_rows { const struct mk_row *row; uint32_t n; bool more; };
 
 /* A range of one partition. after and before are exclusive bounds: values of
  * all SORT columns; NULL = open. equals: a row in which present values of
- * INDEX columns must match, or NULL. */
+ * INDEX and FILTER columns must match, or NULL. */
 struct mk_range {
 	uint32_t size;
 	const struct mk_value *after, *before;
