@@ -550,6 +550,13 @@ enum mk_store_status box_get(struct mk_store *st, struct owner o, const int64_t 
 
 /* ---- changing -------------------------------------------------------------------------- */
 
+enum mk_store_status text_delete(struct mk_store *st, struct owner o, int64_t id)
+{
+	struct mk_value key[] = { mk_text(o.domain), mk_text(o.user), mk_int(id) };
+
+	return mk_delete(st, &archive_text, key);
+}
+
 enum mk_store_status box_replace(struct mk_store *st, struct owner o, const struct entry *e,
 	struct mk_str xml)
 {

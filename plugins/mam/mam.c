@@ -157,8 +157,11 @@ static void retract(struct mk_inst *i, struct mk_store *st, const struct mk_ev_s
 			if (!(e->flags & BOX_OUT) != !is_in || e->xml.n == 0 || can_skip(e->xml, id) ||
 			    mk_elem_read(a, e->xml, &was) < 0 || !mk_streq(mk_elem_attr(was, "id"), id))
 				continue;
-			if (mk_elem_child(was, "retracted", NS_RETRACT) != NULL)
+			if (mk_elem_child(was, "retracted", NS_RETRACT) != NULL) {
+				/* By the other side's job; ours knows our words. */
+				text_delete(st, o, e->id);
 				return;
+			}
 			tomb = mk_elem_new(a, "message", "jabber:client");
 			mk_elem_set(tomb, "from", mk_elem_attr(was, "from"));
 			mk_elem_set(tomb, "to", mk_elem_attr(was, "to"));

@@ -97,6 +97,8 @@ enum mk_store_status box_get(struct mk_store *st, struct owner o, const int64_t 
 	struct box_page *out);
 enum mk_store_status box_replace(struct mk_store *st, struct owner o, const struct entry *e,
 	struct mk_str xml);
+/* What is to be found of it by search. */
+enum mk_store_status text_delete(struct mk_store *st, struct owner o, int64_t id);
 /* Those of archive_days that are before an id's. */
 enum mk_store_status days_delete(struct mk_store *st, struct owner o, int64_t before);
 /* With bodies that no other row needs. */
