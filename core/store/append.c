@@ -20,7 +20,7 @@
 #include "base/ban.h"
 
 #define APPEND_BATCH   4000
-#define APPEND_BACKOFF_MAX (5 * 1000)  /* ms                                */
+#define APPEND_BACKOFF_MAX (2 * 1000)  /* ms                                */
 #define WAIT_MAX       (10 * 1000)     /* ms, of mk_append_wait             */
 
 struct mk_append_row {

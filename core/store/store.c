@@ -16,7 +16,7 @@
 
 #define BREAKER_AFTER   5              /* failures in a row                 */
 #define BREAKER_FIRST   (100 * 1000)   /* usec it stays open at first ...   */
-#define BREAKER_LONGEST (30 * 1000 * 1000)     /* ... and at most           */
+#define BREAKER_LONGEST (4 * 1000 * 1000)      /* ... and at most           */
 
 /* Open addressing by the table's address; never full. */
 struct table_map {
