@@ -124,10 +124,12 @@ void server_restart(void)
 	char *argv[] = { place("postgres", program), "-D", data, "-k", folder, "-c",
 		"listen_addresses=", "-c", "max_connections=64", "-c",
 		with_sync ? "fsync=on" : "fsync=off", "-c", "log_statement=none", "-c",
-		"autovacuum_naptime=5s", "-c", "shared_buffers=64MB", "-c", "log_min_messages=warning", NULL };
+		"autovacuum_naptime=5s", "-c", "shared_buffers=64MB", "-c",
+		"log_min_messages=warning", NULL };
 	server = spawn(argv);
 	while ((p = PQping(target)) != PQPING_OK) {
-		if (p == PQPING_NO_ATTEMPT || mk_now_usec() > until || waitpid(server, NULL, WNOHANG) != 0)
+		if (p == PQPING_NO_ATTEMPT || mk_now_usec() > until ||
+		    waitpid(server, NULL, WNOHANG) != 0)
 			give_up("the server doesn't start");
 		usleep(10000);
 	}

@@ -147,8 +147,9 @@ def test_refusals(s):
     assert "can't be a plugin's name" in fails(s, "plugin", "start", "../x", "people")
     assert fails(s, "plugin", "stop", "changing") == "plugin 'changing' is not running"
     assert fails(s, "plugin", "reload", "changing") == "plugin 'changing' is not running"
-    assert fails(s, "plugin", "stop", "sqlite") == "'sqlite' is a storage backend in use"
-    assert fails(s, "plugin", "reload", "sqlite") == "'sqlite' is a storage backend in use"
+    storage = s.config["storage"]["default"]
+    for what in ("stop", "reload"):
+        assert fails(s, "plugin", what, storage) == "'%s' is a storage backend in use" % storage
 
 
 def test_settings_of_a_plugin_are_described(s):

@@ -8,6 +8,7 @@ http.py     HTTP/1.1 as bytes on a socket
 ws.py       XMPP over WebSocket, frame by frame
 certs.py    certificates by the openssl command
 muc.py      rooms (XEP-0045)
+postgres.py a PostgreSQL server, and a proxy that spoils its connections
 """
 
 from .client import Client, StreamClosed, StreamError, Timeout, AuthFailed, fence, settled

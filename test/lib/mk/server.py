@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from . import certs
+from . import certs, postgres
 from .client import Client
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(
@@ -122,7 +122,7 @@ class Server:
                        "plugin_dirs": [os.path.join(self.build, "modules")],
                        "shutdown": "5s", "watchdog": "2s"},
             "log": {"level": os.environ.get("MEERKAT_TEST_LOG", "info")},
-            "storage": {"default": os.environ.get("MEERKAT_TEST_STORAGE", "sqlite")},
+            "storage": self.storage(),
             "host_types": {
                 "people": {"auth": ["internal"], "plugins": copy.deepcopy(PLUGINS)},
                 "strangers": {"auth": ["internal"], "plugins": copy.deepcopy(PLUGINS)},
@@ -141,6 +141,14 @@ class Server:
                  "tls": "none", "unsafe_plain_without_tls": True},
             ],
         }
+
+    def storage(self):
+        name = os.environ.get("MEERKAT_TEST_STORAGE", "sqlite")
+        if name != "pgsql":
+            return {"default": name}
+        # a schema for each folder: a second server there finds the first one's
+        return {"default": name, "backends": {name: postgres.shared().settings_for(
+            os.path.basename(self.folder))}}
 
     # ---- life ---------------------------------------------------------------
 

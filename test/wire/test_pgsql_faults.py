@@ -1,0 +1,334 @@
+"""Storage in PostgreSQL, whose server goes away, freezes, is slow, refuses: no worker
+waits for it, messages between those who are online flow, nothing acknowledged is lost
+(D1, D2 of the promises on data), and all heals by itself.
+
+MEERKAT_FAULT_SECONDS: how long each fault lasts, 3 by default.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+import mk
+from mk import NS, AuthFailed, StreamClosed, Timeout, child, name, ns
+from mk.postgres import Postgres, Proxy
+from mk.sm import SmClient
+
+SECONDS = float(os.environ.get("MEERKAT_FAULT_SECONDS", "3"))
+# What the log says when a worker does not end its turn.
+STALL = "does not come to the end of its turn"
+WITHIN = 20              # seconds until all is as before
+
+
+@pytest.fixture(scope="module")
+def pg():
+    p = Postgres(sync=True)
+    # An owner like others: a superuser can't be refused anything.
+    p.psql("CREATE ROLE plain LOGIN")
+    p.psql("GRANT CREATE ON DATABASE postgres TO plain")
+    yield p
+    p.close()
+
+
+@pytest.fixture
+def proxy(pg):
+    p = Proxy(pg)
+    yield p
+    p.close()
+
+
+_schemas = iter(range(1000))
+
+
+@pytest.fixture
+def served(pg, proxy, make_server):
+    """A server whose storage is behind the proxy."""
+    schema = "faults %d" % next(_schemas)
+    s = make_server({
+        "server": {"watchdog": "1s"},
+        "storage": {"default": "pgsql", "backends": {"pgsql": pg.settings_for(
+            schema, host=proxy.host, user="plain", statement_timeout="1s",
+            connect_timeout="2s")}},
+        "host_types": {"people": {"plugins": {"offline": {"max_messages": 1000000}}}},
+        # they are not to be counted here
+        "limits": {"stanza_rate": 0},
+    })
+    s.schema = schema
+    yield s
+    assert STALL not in s.log()
+
+
+class Load:
+    """Somebody who is online gets messages one by one; somebody who isn't gets
+    them into storage, a few at a time, acknowledged (XEP-0198)."""
+
+    def __init__(self, server, size=20):
+        self.server, self.size = server, size
+        self.going = True
+        self.a, self.b = self.client(), self.client()
+        self.s = self.client()
+        self.offline = server.account()
+        self.live = 0                    # that arrived
+        self.sent, self.acked = 0, 0     # into storage
+        self.refused = set()             # numbers that came back as errors
+        self.failure = None
+        self.threads = [threading.Thread(target=self.guard, args=(f,), daemon=True)
+                        for f in (self.chat, self.store)]
+        for t in self.threads:
+            t.start()
+
+    def client(self):
+        c = SmClient(self.server, self.server.account())
+        c.login()
+        c.enable()
+        return c
+
+    def guard(self, f):
+        try:
+            f()
+        except Exception as e:
+            self.failure = self.failure or e
+
+    def chat(self):
+        while self.going:
+            id_ = "live-%d" % self.live
+            self.a.message(self.b.jid, "x", id_=id_)
+            self.b.until(lambda e: name(e) == "message" and e.get("id") == id_)
+            self.live += 1
+
+    def store(self):
+        body = "%s" * self.size
+        while self.going:
+            xml = ""
+            for _ in range(5):
+                text = body % tuple(random.choices("abcdefghijklmnopqrstuvwxyz", k=self.size))
+                xml += "<message to='%s' type='chat' id='s-%d'><body>%s</body></message>" % (
+                    self.offline.jid, self.sent, text)
+                self.sent += 1
+            self.s.send(xml)
+            self.s.request()
+            while self.acked < self.sent:
+                self.take(self.s.recv())
+            # They are acknowledged by the journal, and pile up before a slow server.
+            time.sleep(0.02)
+
+    def take(self, el):
+        if ns(el) == NS.SM and name(el) == "a":
+            self.acked = int(el.get("h"))
+        elif name(el) == "message" and el.get("type") == "error":
+            self.refused.add(int(el.get("id")[2:]))
+
+    def wait_live(self, n=50):
+        """Until n more messages went between those who are online."""
+        until, deadline = self.live + n, time.monotonic() + mk.client.TIMEOUT
+        while self.live < until:
+            assert not self.failure, self.failure
+            assert time.monotonic() < deadline, "messages do not flow"
+            time.sleep(0.01)
+
+    def wait_stored(self, n=20):
+        """Until n more were stored, and none came back meanwhile."""
+        deadline = time.monotonic() + WITHIN
+        while True:
+            before, refused = self.acked, len(self.refused)
+            while self.acked < before + n and len(self.refused) == refused:
+                assert not self.failure, self.failure
+                assert time.monotonic() < deadline, "storage does not come back"
+                time.sleep(0.01)
+            if len(self.refused) == refused:
+                return
+
+    def end(self):
+        """What was acknowledged and not given back is there, once."""
+        self.going = False
+        for t in self.threads:
+            t.join(mk.client.TIMEOUT)
+        assert not self.failure, self.failure
+        # Errors of what is under way come before the answer of the same account.
+        self.s.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to=self.s.bare)
+        deadline = time.monotonic() + 120
+        c = SmClient(self.server, self.offline)
+        c.login()
+        c.enable()
+        c.send("<presence/>")
+        got = {}
+        while set(range(self.sent)) - set(got) - self.refused and time.monotonic() < deadline:
+            try:
+                el = c.recv(1)
+            except Timeout:
+                try:
+                    while True:
+                        self.take(self.s.recv(0.01))
+                except Timeout:
+                    pass
+                continue
+            if name(el) != "message":
+                continue
+            number, sid = int(el.get("id")[2:]), child(el, "stanza-id", NS.SID).get("id")
+            assert got.setdefault(number, sid) == sid, "%d came twice, as two" % number
+        lost = sorted(set(range(self.acked)) - set(got) - self.refused)
+        assert not lost, "%d of %d acknowledged are lost: %s" % (len(lost), self.acked, lost[:10])
+        for client in (self.a, self.b, self.s, c):
+            client.kill()
+
+
+class Fault:
+    def __init__(self, pg, proxy, server):
+        self.pg, self.proxy, self.server = pg, proxy, server
+
+    # each: what begins it, and what ends it
+    def stopped(self):
+        self.pg.stop()
+        return self.pg.start
+
+    def crashed(self):
+        self.pg.stop(signal.SIGQUIT)
+        return self.pg.start
+
+    def frozen(self):
+        self.pg.freeze()
+        return self.pg.thaw
+
+    def refused(self):
+        self.proxy.refuse = True
+        self.proxy.cut()
+        return lambda: setattr(self.proxy, "refuse", False)
+
+    def silent(self):
+        """The network takes what is sent, and nothing comes back."""
+        self.proxy.delay = SECONDS + 3
+        return lambda: setattr(self.proxy, "delay", 0)
+
+    def slow(self):
+        self.proxy.delay = 0.2
+        return lambda: setattr(self.proxy, "delay", 0)
+
+    def revoked(self):
+        self.pg.psql("REVOKE ALL ON offline_message FROM plain", schema=self.server.schema)
+        self.log = "permission denied for table offline_message"
+        return lambda: self.pg.psql("GRANT ALL ON offline_message TO plain",
+                                    schema=self.server.schema)
+
+    def read_only(self):
+        self.pg.psql("ALTER ROLE plain SET default_transaction_read_only = on")
+        self.proxy.cut()
+
+        def end():
+            self.pg.psql("ALTER ROLE plain RESET default_transaction_read_only")
+        return end
+
+
+@pytest.mark.parametrize("fault", ["stopped", "crashed", "frozen", "refused", "silent", "slow",
+                                   "revoked", "read_only"])
+def test_fault(pg, proxy, served, fault):
+    load = Load(served)
+    load.wait_live()
+    load.wait_stored()
+    what = Fault(pg, proxy, served)
+    what.log = None
+    end = getattr(what, fault)()
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        load.wait_live(20)
+    if what.log:
+        served.wait_log(what.log)
+    end()
+    load.wait_stored()
+    load.wait_live()
+    load.end()
+
+
+def test_login_fails_for_now_while_the_server_is_away(pg, served):
+    account = served.account()
+    pg.stop()
+    with SmClient(served, account) as c:
+        c.start()
+        with pytest.raises((AuthFailed, StreamClosed)) as e:
+            c.scram()
+        assert "not-authorized" not in str(e.value)
+    pg.start()
+    deadline = time.monotonic() + WITHIN
+    while True:
+        with SmClient(served, account) as c:
+            c.start()
+            try:
+                c.scram()
+                return
+            except (AuthFailed, StreamClosed):
+                assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("where", ["cut before", "cut after"])
+def test_connections_end_in_the_middle(pg, proxy, served, where):
+    """Now and then one is cut, before or behind what it was about to send: in the
+    middle of transactions, and between a commit and its answer."""
+    rng = random.Random(7)
+    load = Load(served)
+    load.wait_stored()
+    cuts = []
+
+    def sometimes(data):
+        if len(cuts) < 40 and len(data) > 60 and rng.random() < 0.1:
+            cuts.append(len(data))
+            return where
+        return None
+    proxy.when_sent = sometimes
+    deadline = time.monotonic() + 60
+    while len(cuts) < 40 and time.monotonic() < deadline:
+        load.wait_live(10)
+    proxy.when_sent = lambda data: None
+    load.wait_stored()
+    load.end()
+    assert len(cuts) >= 10
+
+
+def test_full_disk(make_server):
+    """A limit on the size of files is to the server what a full disk is."""
+    pg = Postgres(sync=True, wal_segment=1)
+    pg.psql("CREATE ROLE plain LOGIN")
+    pg.psql("GRANT CREATE ON DATABASE postgres TO plain")
+    proxy = Proxy(pg)
+    s = make_server({
+        "storage": {"default": "pgsql", "backends": {"pgsql": pg.settings_for(
+            "full", host=proxy.host, user="plain")}},
+        "host_types": {"people": {"plugins": {"offline": {"max_messages": 1000000}}}},
+        "limits": {"stanza_rate": 0}})
+    load = Load(s, size=6000)
+    load.wait_stored()
+    pg.limit_files(2 << 20)
+    s.wait_log("PostgreSQL refused.*File too large", 60)
+    load.wait_live()
+    pg.limit_files("unlimited")
+    load.wait_stored()
+    load.end()
+    assert STALL not in s.log()
+    s.stop()
+    proxy.close()
+    pg.close()
+
+
+def test_a_newer_schema_is_not_touched(pg, make_server):
+    changes = {"storage": {"default": "pgsql",
+                           "backends": {"pgsql": pg.settings_for("newer")}}}
+    s = make_server(changes)
+    s.stop()
+    pg.psql("UPDATE meerkat_tables SET version = 99 WHERE name = 'roster'", schema="newer")
+    tables = pg.psql("SELECT name, version FROM meerkat_tables ORDER BY 1", schema="newer")
+    assert "roster|99" in tables
+    with pytest.raises(AssertionError) as e:
+        s.start()
+    assert "roster: the database was used by a newer version" in str(e.value)
+    assert tables == pg.psql("SELECT name, version FROM meerkat_tables ORDER BY 1",
+                             schema="newer")
+
+
+def test_a_server_that_is_away_at_the_start_is_named(pg, make_server):
+    s = make_server({"storage": {"default": "pgsql", "backends": {"pgsql": pg.settings_for(
+        "away", host="/nonexistent")}}}, start=False)
+    with pytest.raises(AssertionError) as e:
+        s.start()
+    assert "/nonexistent" in str(e.value)
