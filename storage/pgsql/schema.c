@@ -14,13 +14,10 @@
 #define PATIENCE 360
 
 /* What separates words: ASCII but letters and digits, and the most common of
- * Unicode's punctuation; as many spaces. Control characters stand by number. */
-#define MARKS "\\x01\\x02\\x03\\x04\\x05\\x06\\x07\\x08\\x09\\x0a\\x0b\\x0c\\x0d\\x0e\\x0f" \
-	"\\x10\\x11\\x12\\x13\\x14\\x15\\x16\\x17\\x18\\x19\\x1a\\x1b\\x1c\\x1d\\x1e\\x1f\\x7f" \
-	"!\"#$%&''()*+,-./:;<=>?@[\\\\]^_`{|}~" \
-	"\xc2\xa0\xc2\xa1\xc2\xab\xc2\xbb\xc2\xbf\xe2\x80\x90\xe2\x80\x91\xe2\x80\x93\xe2\x80\x94" \
-	"\xe2\x80\x98\xe2\x80\x99\xe2\x80\x9a\xe2\x80\x9c\xe2\x80\x9d\xe2\x80\x9e\xe2\x80\xa6" \
-	"\xe3\x80\x81\xe3\x80\x82\xe3\x80\x8c\xe3\x80\x8d\xef\xbc\x81\xef\xbc\x8c\xef\xbc\x9f"
+ * Unicode's punctuation. A regular expression: translate() takes ten times as
+ * long. */
+#define MARKS "[\\u0001-\\u002f\\u003a-\\u0040\\u005b-\\u0060\\u007b-\\u00a1\\u00ab\\u00bb\\u00bf" \
+	"\\u2010-\\u2027\\u2030-\\u205e\\u3001-\\u3003\\u300c\\u300d\\uff01\\uff0c\\uff1f]+"
 
 /*
  * The words of a text: an array in lower case. A lexeme has 2046 bytes at most,
@@ -30,12 +27,11 @@
 static void words_function(struct sql_gen *g, const char *collation)
 {
 	sql_add(g, "CREATE FUNCTION meerkat_words(t text) RETURNS text[] LANGUAGE sql IMMUTABLE "
-		"PARALLEL SAFE AS $f$SELECT array_remove(string_to_array(translate(lower((CASE WHEN "
+		"PARALLEL SAFE AS $f$SELECT array_remove(string_to_array(regexp_replace(lower((CASE WHEN "
 		"octet_length(t) < 500 THEN t ELSE regexp_replace(left(t, 250000), "
 		"'([^ ]{250}[^ ]{250})', '\\1 ', 'g') END) COLLATE ");
 	sql_add(g, collation);
-	sql_add(g, ") COLLATE \"C\", E'" MARKS "', repeat(' ', length(E'" MARKS "'))), ' '), "
-		"'')$f$");
+	sql_add(g, ") COLLATE \"C\", '" MARKS "', ' ', 'g'), ' '), '')$f$");
 }
 
 static void search(struct sql_gen *g, const struct mk_table *t)
