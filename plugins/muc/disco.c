@@ -272,7 +272,7 @@ static void identity(struct mk_elem *query, const char *name)
 static void common_features(struct mk_elem *query)
 {
 	static const char *const vars[] = { NS_INFO, NS_ITEMS, NS_MUC, NS_MUC "#stable_id",
-		NS_MUC "#self-ping-optimization", NS_OCCUPANT, NS_SID, "jabber:iq:register" };
+		NS_MUC "#self-ping-optimization", NS_OCCUPANT, NS_SID, "jabber:iq:register", "vcard-temp" };
 
 	for (size_t k = 0; k < sizeof vars / sizeof *vars; k++)
 		feature(query, vars[k]);
@@ -317,7 +317,7 @@ static void number_field(struct mk_elem *x, const char *var, const char *label, 
 	form_field(x, var, NULL, label, text);
 }
 
-static void room_info(const struct room *r, struct mk_elem *query)
+static void room_info(struct room *r, struct mk_elem *query)
 {
 	const struct config *c = &r->conf;
 	struct mk_elem *x;
@@ -361,6 +361,8 @@ static void room_info(const struct room *r, struct mk_elem *query)
 		c->slow_mode_s);
 	if (c->pubsub != NULL)
 		form_field(x, "muc#roominfo_pubsub", NULL, "Associated pubsub node", c->pubsub);
+	avatar_info(r, x);
+	activity_info(r, x);
 }
 
 static int by_nick(const void *a, const void *b)

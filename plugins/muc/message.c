@@ -368,7 +368,9 @@ static enum mk_verdict to_all(struct room *r, struct seat *s, struct mk_ev_stanz
 	add_occupant_id(mk_stanza_root(st), s->occupant);
 	add_stanza_id(st, r->jid);
 	mk_metric_add(r->inst, MESSAGES, 1);
-	r->active_ms = mk_stanza_time(st);
+	if (mk_elem_child(root, "body", NULL) != NULL &&
+	    mk_elem_child(root, "replace", "urn:xmpp:message-correct:0") == NULL)
+		activity_count(r);
 	room_send(r, st, TO_ALL);
 	if (is_to_keep(root))
 		history_add(r, st, mk_stanza_time(st));

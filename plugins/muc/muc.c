@@ -59,6 +59,8 @@ static const struct mk_conf_item items[] = {
 	MK_CONF_BYTES(struct muc_conf, max_password, "256", "1..1KB", "Longest password."),
 	MK_CONF_BYTES(struct muc_conf, max_reason, "1KB", "1..64KB",
 		"Longest reason of a ban, a kick, an invitation."),
+	MK_CONF_BYTES(struct muc_conf, max_vcard, "64KB", "1KB..1MB",
+		"Largest vCard of a room, which has its avatar."),
 	{ 0 }
 };
 static const struct mk_conf_schema schema = MK_CONF_SCHEMA(struct muc_conf, items);
@@ -171,7 +173,7 @@ static enum mk_verdict on_stanza(struct mk_inst *i, struct mk_ev_stanza *ev)
 typedef enum mk_verdict room_iq_fn(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 static const struct { const char *xmlns; room_iq_fn *fn; uint32_t flags; } room_iqs[] = {
 	{ NS_INFO, room_disco, MK_IQ_UNORDERED }, { NS_ITEMS, room_disco, MK_IQ_UNORDERED },
-	{ "urn:xmpp:mam:2", archive_iq, MK_IQ_UNORDERED },
+	{ "urn:xmpp:mam:2", archive_iq, MK_IQ_UNORDERED }, { "vcard-temp", avatar_iq, 0 },
 	{ NS_MUC_OWNER, owner_iq, 0 }, { NS_MUC_ADMIN, admin_iq, 0 },
 	{ "jabber:iq:register", register_iq, 0 },
 	{ NS_COMMANDS, commands_iq, 0 },

@@ -216,6 +216,8 @@ void room_free(struct room *r)
 	mk_free(r->seats);
 	mk_free(r->subject);
 	mk_free(r->subject_nick);
+	mk_free(r->vcard);
+	mk_free(r->avatar);
 	slow_free(&r->slow);
 	hats_free(&r->hats);
 	mav_free(&r->mav);

@@ -7,6 +7,8 @@
  * message.c    messages to all, private messages, subject, history
  * store.c      rows: loading, saving, what a change writes
  * disco.c      service discovery of service, rooms and occupants
+ * archive.c    the room's archive
+ * avatar.c     the room's vCard; how active it is
  * form.c       the configuration form
  * owner.c      configuring, destroying
  * admin.c      roles, affiliations, their lists
@@ -70,7 +72,7 @@ struct muc_conf {
 	int64_t max_message, max_presence;     /* bytes; 0 = any                */
 	int64_t message_rate, presence_rate;   /* per occupant and second       */
 	int64_t max_nick, max_subject, max_name, max_desc, max_password;  /* bytes */
-	int64_t max_reason;
+	int64_t max_reason, max_vcard;
 };
 
 enum muc_metric { ROOMS, OCCUPANTS, MESSAGES, DELIVERIES, PRESENCES, CREATED, REFUSED, FLOODS,
@@ -119,6 +121,14 @@ struct message {               /* of the history; newest last           */
 	bool is_delayed;               /* has its <delay/>                      */
 };
 
+/* XEP-0502: messages in this hour, and in the hours before. */
+enum { ACTIVITY_HOURS = 24 };
+struct activity {
+	int64_t hour;                  /* since the machine's start; 0 = none yet */
+	uint32_t count[ACTIVITY_HOURS + 1];
+	uint8_t known;                 /* whole hours                           */
+};
+
 struct room {
 	struct mk_inst *inst;
 	struct mk_entity *entity;      /* whose slot this is                    */
@@ -142,8 +152,10 @@ struct room {
 	struct message *history;       /* a ring                                */
 	uint32_t history_n, history_at, history_size;
 
+	char *vcard;                   /* XML, or NULL                          */
+	char *avatar;                  /* hashes, each ended by a line feed     */
+	struct activity activity;
 	uint8_t secret[32];            /* of occupant ids; stored               */
-	int64_t active_ms;             /* wall time of the last message         */
 	struct slow *slow;             /* who spoke lately, or NULL (XEP-0500)  */
 	struct hats *hats;             /* or NULL (XEP-0317)                    */
 	int64_t affil_version;         /* XEP-0463; stored                      */
@@ -303,6 +315,8 @@ struct room_change {
 	int64_t time_ms;               /* when it was made                      */
 	bool sets_hats;
 	struct mk_str hats;            /* hats_write; of the arena              */
+	bool sets_vcard;
+	const char *vcard, *avatar;    /* NULL: none                            */
 	bool unlocks;
 	bool is_destroyed;             /* all rows of the room go               */
 	void *data;                    /* the maker's                           */
@@ -366,6 +380,15 @@ struct recalled { struct mk_stanza *stanza; int64_t time_ms; };
 int  archive_recent(struct mk_inst *i, struct mk_store *st, const struct mk_jid *room,
 	uint32_t most, struct recalled **out, uint32_t *n_out);
 int  archive_erase(struct mk_inst *i, struct mk_store *st, const struct mk_jid *room);
+
+/* ---- avatar.c --------------------------------------------------------------------------------- */
+
+enum mk_verdict avatar_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+/* A message with a body was sent to all. */
+void activity_count(struct room *r);
+/* What the form of disco#info has of it. */
+void avatar_info(const struct room *r, struct mk_elem *x);
+void activity_info(struct room *r, struct mk_elem *x);
 
 /* ---- disco.c ---------------------------------------------------------------------------------- */
 

@@ -65,9 +65,21 @@ static const struct mk_table affil_table = {
 	.size = sizeof affil_table, .version = 1, .name = "muc_affiliation",
 	.columns = affil_columns,
 };
-const struct mk_table *const muc_tables[] = { &room_table, &affil_table, NULL };
+enum { V_DOMAIN, V_ROOM, V_VCARD, V_AVATAR, V_COLUMNS };
+static const struct mk_column vcard_columns[] = {
+	{ "domain", MK_TEXT, MK_COL_PARTITION },
+	{ "room", MK_TEXT, MK_COL_SORT },
+	{ "vcard", MK_TEXT, 0 },
+	{ "avatar", MK_TEXT, 0 },                  /* SHA-1 of photos, a line each */
+	{ 0 }
+};
+static const struct mk_table vcard_table = {
+	.size = sizeof vcard_table, .version = 1, .name = "muc_vcard", .columns = vcard_columns,
+};
+const struct mk_table *const muc_tables[] = { &room_table, &affil_table, &vcard_table, NULL };
 
 enum { MOST_WRITES = 9000, PAGE = 1000 };
+#define TOO_MANY "You own as many rooms as you may."
 
 static int failure(enum mk_store_status s)
 {
@@ -154,7 +166,7 @@ struct loaded {
 	char *domain;
 	bool is_found;
 	struct config conf;
-	char *subject, *subject_nick;
+	char *subject, *subject_nick, *vcard, *avatar;
 	int64_t subject_ms;
 	uint8_t secret[32];
 	struct hats *hats;
@@ -195,6 +207,8 @@ void load_free(struct loaded **lp)
 	mk_free(l->subject);
 	mk_free(l->subject_nick);
 	hats_free(&l->hats);
+	mk_free(l->vcard);
+	mk_free(l->avatar);
 	mk_free(l->domain);
 	mk_jid_unref(&l->jid);
 	mk_free(l);
@@ -272,6 +286,13 @@ int load_read(struct loaded *l, struct mk_inst *i, struct mk_store *st)
 	secret = mk_value_str(&row.v[R_SECRET]);
 	if (secret.n == sizeof l->secret)
 		memcpy(l->secret, secret.p, secret.n);
+	s = mk_get(st, &vcard_table, key, &row);
+	if (s == MK_STORE_OK) {
+		l->vcard = text_of(&row.v[V_VCARD]);
+		l->avatar = text_of(&row.v[V_AVATAR]);
+	} else if (s != MK_STORE_NOTFOUND) {
+		return failure(s);
+	}
 	l->is_found = true;
 	if (l->conf.is_logged) {
 		int err = archive_recent(i, st, l->jid, (uint32_t)l->conf.history, &l->history,
@@ -295,7 +316,9 @@ struct room *load_open(struct loaded **lp, struct mk_inst *i, struct mk_entity *
 		r->is_stored = true;
 		r->subject = l->subject;
 		r->subject_nick = l->subject_nick;
-		l->subject = l->subject_nick = NULL;
+		r->vcard = l->vcard;
+		r->avatar = l->avatar;
+		l->subject = l->subject_nick = l->vcard = l->avatar = NULL;
 		r->subject_ms = l->subject_ms;
 		r->hats = l->hats;
 		l->hats = NULL;
@@ -500,6 +523,18 @@ static void batch_affil(struct batch *b, const struct room *r, const struct mk_j
 	v[A_REASON] = text_or_none(reason);
 }
 
+static void batch_vcard(struct batch *b, const struct room *r, const char *vcard,
+	const char *avatar)
+{
+	struct mk_value *v = batch_row(b, vcard != NULL ? MK_WRITE_PUT : MK_WRITE_DELETE,
+		&vcard_table, V_COLUMNS);
+
+	v[V_DOMAIN] = mk_text(r->domain);
+	v[V_ROOM] = mk_textz(mk_jid_full(r->jid));
+	v[V_VCARD] = mk_textz(vcard != NULL ? vcard : "");
+	v[V_AVATAR] = mk_textz(avatar != NULL ? avatar : "");
+}
+
 struct all { struct batch *b; const struct room *r; };
 
 static void batch_one(struct affil_entry *e, void *arg)
@@ -523,23 +558,55 @@ static int erase(struct mk_store *st, const struct room *r)
 	enum mk_store_status s = mk_delete(st, &room_table, row);
 
 	if (s == MK_STORE_OK || s == MK_STORE_NOTFOUND)
+		s = mk_delete(st, &vcard_table, row);
+	if (s == MK_STORE_OK || s == MK_STORE_NOTFOUND)
 		s = mk_delete_range(st, &affil_table, &key, &range, &n);
 	if (s != MK_STORE_OK && s != MK_STORE_NOTFOUND)
 		return failure(s);
 	return archive_erase(r->inst, st, r->jid);
 }
 
+struct owner { const struct mk_jid *jid; };
+
+static void find_owner(struct affil_entry *e, void *arg)
+{
+	struct owner *o = arg;
+
+	if (e->affil == AFFIL_OWNER && (o->jid == NULL ||
+	    strcmp(mk_jid_full(e->jid), mk_jid_full(o->jid)) < 0))
+		o->jid = e->jid;
+}
+
+/* Job: whether the owner of a room that is about to last has too many that do. 0,
+ * -MK_ELIMIT or another failure. */
+static int check_owned(struct mk_store *st, const struct room *r, const struct room_change *c)
+{
+	const struct muc_conf *conf = mk_inst_conf(r->inst);
+	struct owner o = { NULL };
+	uint64_t n;
+	int err;
+
+	room_affils_each(r, find_owner, &o);
+	for (const struct affil_change *f = c->affils; f != NULL && o.jid == NULL; f = f->next)
+		if (f->affil == AFFIL_OWNER)
+			o.jid = f->jid;
+	if (conf->max_rooms == 0 || o.jid == NULL || room_is_service_admin(r, o.jid))
+		return 0;
+	err = store_owned(st, r->jid, o.jid, &n);
+	return err < 0 ? err : n >= (uint64_t)conf->max_rooms ? -MK_ELIMIT : 0;
+}
+
 /* Job. */
 static int write_change(struct mk_store *st, const struct room *r, const struct room_change *c)
 {
-	struct batch b = { .arena = mk_store_arena(st), .size = r->affils.n + 1 };
+	struct batch b = { .arena = mk_store_arena(st), .size = r->affils.n + 2 };
 	struct mk_value *row;
 	enum mk_store_status s;
 	int err;
 
 	if (c->is_destroyed || !lasts(r, c))
 		return erase(st, r);
-	if (!r->is_stored && (err = erase(st, r)) < 0)
+	if (!r->is_stored && ((err = check_owned(st, r, c)) < 0 || (err = erase(st, r)) < 0))
 		return err;
 	for (const struct affil_change *f = c->affils; f != NULL; f = f->next)
 		b.size++;
@@ -550,6 +617,9 @@ static int write_change(struct mk_store *st, const struct room *r, const struct 
 	}
 	for (const struct affil_change *f = c->affils; f != NULL; f = f->next)
 		batch_affil(&b, r, f->jid, f->affil, f->nick, f->reason);
+	if (c->sets_vcard || (!r->is_stored && r->vcard != NULL))
+		batch_vcard(&b, r, c->sets_vcard ? c->vcard : r->vcard,
+			c->sets_vcard ? c->avatar : r->avatar);
 	if (!r->is_stored || c->conf != NULL || c->affils != NULL || c->sets_subject ||
 	    c->sets_hats) {
 		row = batch_row(&b, MK_WRITE_PUT, &room_table, R_COLUMNS);
@@ -600,6 +670,12 @@ static void take_over(struct room *r, struct room_change *c)
 		r->subject_nick = c->subject_nick != NULL ? mk_strdup(c->subject_nick) : NULL;
 		r->subject_ms = c->time_ms;
 	}
+	if (c->sets_vcard) {
+		mk_free(r->vcard);
+		mk_free(r->avatar);
+		r->vcard = c->vcard != NULL ? mk_strdup(c->vcard) : NULL;
+		r->avatar = c->avatar != NULL ? mk_strdup(c->avatar) : NULL;
+	}
 	if (c->unlocks)
 		r->is_locked = false;
 	if (!c->is_destroyed)
@@ -630,7 +706,9 @@ static struct room *work_over(struct work *w, struct mk_inst *i)
 			room_free(r);
 		return NULL;
 	}
-	if (w->err < 0) {
+	if (w->err == -MK_ELIMIT) {
+		mk_metric_add(i, REFUSED, 1);
+	} else if (w->err < 0) {
 		mk_metric_add(i, FAILED, 1);
 		mk_log(i, MK_WARN, "change of a room was not written", "room=%s err=%d",
 			mk_jid_full(r->jid), w->err);
@@ -656,6 +734,8 @@ static int iq_write(struct mk_inst *i, struct mk_iq_req *q, struct mk_store *st)
 
 	(void)i;
 	w->err = write_change(st, w->room, w->change);
+	if (w->err == -MK_ELIMIT)
+		mk_iq_error(q, MK_ERR_RESOURCE_CONSTRAINT, TOO_MANY);
 	return w->err;
 }
 
@@ -704,7 +784,9 @@ static enum mk_verdict ev_written(struct mk_inst *i, struct mk_ev_stanza *ev, vo
 	struct room *r = work_over(w, i);
 	int err = r == NULL && w->err >= 0 ? -MK_ECLOSED : w->err;
 
-	if (err < 0)
+	if (err == -MK_ELIMIT)
+		room_refuse(i, ev->stanza, ev->to, MK_ERR_RESOURCE_CONSTRAINT, TOO_MANY);
+	else if (err < 0)
 		room_refuse(i, ev->stanza, ev->to, MK_ERR_INTERNAL_SERVER_ERROR, NULL);
 	w->ev_done(r, ev, w->change, err);
 	work_end(w);
