@@ -256,7 +256,7 @@ static int session_set(struct mk_backend_conn *c)
 		word_of(PGSQL_COMMIT_MODES, conf->synchronous_commit, commit) };
 
 	snprintf(timeout, sizeof timeout, "%lld", (long long)conf->statement_timeout);
-	/* enable_seqscan: every statement of ours has an index, but the planner
+	/* enable_...: every statement of ours has an index, but the planner
 	 * doesn't trust it while a table is new and has no statistics. */
 	trip_text(c, "SELECT set_config('search_path', quote_ident($1), false), "
 		"set_config('statement_timeout', $2, false), "
@@ -264,6 +264,8 @@ static int session_set(struct mk_backend_conn *c)
 		"set_config('idle_in_transaction_session_timeout', $2, false), "
 		"set_config('default_transaction_isolation', 'read committed', false), "
 		"set_config('enable_seqscan', 'off', false), "
+		"set_config('enable_hashjoin', 'off', false), "
+		"set_config('enable_mergejoin', 'off', false), "
 		"set_config('jit', 'off', false), "
 		"current_setting('server_encoding')", 3, v);
 	if (trip_end(c, END_READS, encoding_check, &is_utf8) != MK_STORE_OK)
@@ -499,6 +501,9 @@ static void stmt_text(struct sql_gen *g, const struct stmt *s)
 	switch ((enum stmt_kind)s->kind) {
 	case STMT_GET:
 		sql_get(g, s->table);
+		break;
+	case STMT_MANY:
+		sql_get_many(g, s->table);
 		break;
 	case STMT_ROWS:
 		sql_range(g, s->table, SQL_ROWS, s->bits, s->columns);

@@ -16,6 +16,52 @@
 #define DROP_ROWS  5000                /* deleted in one transaction               */
 #define ARRAY_BYTES (16 << 20)         /* of the rows of one INSERT, about         */
 
+/* ---- arrays ------------------------------------------------------------------------ */
+
+static void bytes_add(struct bytes *b, const void *p, size_t n)
+{
+	if (b->cap - b->n < n) {
+		b->cap = (b->n + n) * 2;
+		b->p = mk_realloc(b->p, b->cap);
+	}
+	if (n != 0)
+		memcpy(b->p + b->n, p, n);
+	b->n += n;
+}
+
+static void bytes_u32(struct bytes *b, uint32_t v)
+{
+	v = htobe32(v);
+	bytes_add(b, &v, sizeof v);
+}
+
+/* An array of one dimension, as the server reads it in binary. */
+static void array_begin(struct bytes *b, uint16_t type, uint32_t n)
+{
+	static const uint32_t oid[] = { 0, 25, 20, 17 };       /* text, int8, bytea */
+
+	b->n = 0;
+	bytes_u32(b, 1);               /* dimensions                            */
+	bytes_u32(b, 1);               /* may hold NULL                         */
+	bytes_u32(b, oid[type]);
+	bytes_u32(b, n);
+	bytes_u32(b, 1);               /* number of the first                   */
+}
+
+static void array_add(struct bytes *b, const struct mk_value *v)
+{
+	if (v->type == MK_INT) {
+		uint64_t be = htobe64((uint64_t)v->as.i);
+		bytes_u32(b, sizeof be);
+		bytes_add(b, &be, sizeof be);
+	} else if (v->type != 0) {
+		bytes_u32(b, (uint32_t)v->as.b.n);
+		bytes_add(b, v->as.b.p, v->as.b.n);
+	} else {
+		bytes_u32(b, UINT32_MAX);
+	}
+}
+
 /* ---- reading --------------------------------------------------------------------- */
 
 struct reading {
@@ -23,18 +69,21 @@ struct reading {
 	struct mk_arena *arena;
 	uint32_t columns, limit;
 	struct mk_rows rows;
+	struct mk_row *many;
 	uint64_t count;
 };
 
-static void row_read(const struct reading *x, const PGresult *res, int r, struct mk_row *out)
+/* Row r, whose columns begin with field first. */
+static void row_read(const struct reading *x, const PGresult *res, int r, int first,
+	struct mk_row *out)
 {
 	struct mk_value *v = mk_arena_alloc(x->arena, x->columns * sizeof *v);
 
 	for (uint32_t i = 0; i < x->columns; i++)
-		v[i] = result_value(res, r, (int)i, x->table->columns[i].type, x->arena);
+		v[i] = result_value(res, r, first + (int)i, x->table->columns[i].type, x->arena);
 	out->v = v;
 	out->n = x->columns;
-	out->version = (uint64_t)result_int(res, r, (int)x->columns);
+	out->version = (uint64_t)result_int(res, r, first + (int)x->columns);
 }
 
 /* The row after limit only tells that there are more. */
@@ -50,7 +99,7 @@ static void rows_read(void *arg, unsigned index, const PGresult *res)
 		return;
 	struct mk_row *row = mk_arena_alloc(x->arena, x->rows.n * sizeof *row);
 	for (uint32_t i = 0; i < x->rows.n; i++)
-		row_read(x, res, (int)i, &row[i]);
+		row_read(x, res, (int)i, 0, &row[i]);
 	x->rows.row = row;
 }
 
@@ -73,6 +122,39 @@ enum mk_store_status op_get(struct mk_backend_conn *c, const struct mk_table *t,
 		return MK_STORE_NOTFOUND;
 	*out = x.rows.row[0];
 	return MK_STORE_OK;
+}
+
+static void many_read(void *arg, unsigned index, const PGresult *res)
+{
+	struct reading *x = arg;
+
+	(void)index;
+	for (int r = 0; r < PQntuples(res); r++) {
+		int64_t number = result_int(res, r, 0);
+		if (number >= 1 && number <= x->limit)
+			row_read(x, res, r, 1, &x->many[number - 1]);
+	}
+}
+
+enum mk_store_status op_get_many(struct mk_backend_conn *c, const struct mk_table *t,
+	const struct mk_value *const *keys, uint32_t n, struct mk_arena *a, struct mk_row *out)
+{
+	struct sql_shape s = sql_measure(t);
+	struct reading x = { .table = t, .arena = a, .columns = s.columns, .limit = n, .many = out };
+	struct params p = { 0 };
+	const struct stmt *stmt;
+
+	memset(out, 0, n * sizeof *out);
+	if (!trip_begin(c, TRIP_GET, 1) || (stmt = stmt_get(c, t, STMT_MANY, 0, 0)) == NULL)
+		return trip_refused(c);
+	for (uint32_t k = 0; k < s.keys; k++) {
+		array_begin(&c->column[k], t->columns[k].type, n);
+		for (uint32_t i = 0; i < n; i++)
+			array_add(&c->column[k], &keys[i][k]);
+		params_bytes(&p, &c->column[k]);
+	}
+	trip_send(c, stmt, &p);
+	return trip_end(c, END_READS, many_read, &x);
 }
 
 /* What makes a statement of a range. */
@@ -342,50 +424,6 @@ static void written(void *arg, unsigned index, const PGresult *res)
 }
 
 /* ---- write-behind ------------------------------------------------------------------ */
-
-static void bytes_add(struct bytes *b, const void *p, size_t n)
-{
-	if (b->cap - b->n < n) {
-		b->cap = (b->n + n) * 2;
-		b->p = mk_realloc(b->p, b->cap);
-	}
-	if (n != 0)
-		memcpy(b->p + b->n, p, n);
-	b->n += n;
-}
-
-static void bytes_u32(struct bytes *b, uint32_t v)
-{
-	v = htobe32(v);
-	bytes_add(b, &v, sizeof v);
-}
-
-/* An array of one dimension, as the server reads it in binary. */
-static void array_begin(struct bytes *b, uint16_t type, uint32_t n)
-{
-	static const uint32_t oid[] = { 0, 25, 20, 17 };       /* text, int8, bytea */
-
-	b->n = 0;
-	bytes_u32(b, 1);               /* dimensions                            */
-	bytes_u32(b, 1);               /* may hold NULL                         */
-	bytes_u32(b, oid[type]);
-	bytes_u32(b, n);
-	bytes_u32(b, 1);               /* number of the first                   */
-}
-
-static void array_add(struct bytes *b, const struct mk_value *v)
-{
-	if (v->type == MK_INT) {
-		uint64_t be = htobe64((uint64_t)v->as.i);
-		bytes_u32(b, sizeof be);
-		bytes_add(b, &be, sizeof be);
-	} else if (v->type != 0) {
-		bytes_u32(b, (uint32_t)v->as.b.n);
-		bytes_add(b, v->as.b.p, v->as.b.n);
-	} else {
-		bytes_u32(b, UINT32_MAX);
-	}
-}
 
 static size_t row_bytes(const struct mk_write *w, uint32_t columns)
 {

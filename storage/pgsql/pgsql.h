@@ -53,7 +53,7 @@ enum trip { PGSQL_TRIPS(PGSQL_TRIP_ENUM) TRIP_COUNT_ };
 enum { METRIC_CONNECTS = 2 * TRIP_COUNT_, METRIC_REPEATS, METRIC_COUNT_ };
 
 /* Prepared statements of a connection, by what they are made from. */
-enum stmt_kind { STMT_GET = 1, STMT_ROWS, STMT_COUNT, STMT_ERASE, STMT_TAKE, STMT_SCAN,
+enum stmt_kind { STMT_GET = 1, STMT_MANY, STMT_ROWS, STMT_COUNT, STMT_ERASE, STMT_TAKE, STMT_SCAN,
 	STMT_INSERT, STMT_APPEND, STMT_UPSERT, STMT_UPDATE, STMT_SUM, STMT_DELETE, STMT_DROP };
 #define STMT_SLOTS 1024
 struct stmt {
@@ -89,7 +89,7 @@ struct mk_backend_conn {
 	bool again;                    /* deadlock and the like: try once more  */
 	unsigned failed;               /* number of the statement that failed   */
 	char reason[256];              /* of the last failure                   */
-	struct bytes column[33];       /* of an append                          */
+	struct bytes column[33];       /* arrays of a statement                 */
 	struct stmt stmt[STMT_SLOTS];
 };
 
@@ -153,6 +153,8 @@ int schema_apply(struct mk_backend_conn *c, const struct mk_table *const *tables
 
 enum mk_store_status op_get(struct mk_backend_conn *c, const struct mk_table *t,
 	const struct mk_value *key, struct mk_arena *a, struct mk_row *out);
+enum mk_store_status op_get_many(struct mk_backend_conn *c, const struct mk_table *t,
+	const struct mk_value *const *keys, uint32_t n, struct mk_arena *a, struct mk_row *out);
 enum mk_store_status op_query(struct mk_backend_conn *c, const struct mk_table *t,
 	const struct mk_value *partition, const struct mk_range *r, struct mk_arena *a,
 	struct mk_rows *out);

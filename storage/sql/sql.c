@@ -157,6 +157,38 @@ void sql_get(struct sql_gen *g, const struct mk_table *t)
 	equal(g, t, 0, s.keys);
 }
 
+/* unnest($1::text[], $2::bigint[]) of the first n columns; one that is no column
+ * is the version. */
+static void arrays(struct sql_gen *g, const struct mk_table *t, uint32_t n, uint32_t columns)
+{
+	sql_add(g, "unnest(");
+	for (uint32_t i = 0; i < n; i++) {
+		if (i > 0)
+			sql_add(g, ", ");
+		sql_param(g);
+		sql_add(g, "::");
+		sql_add(g, g->d->array_type[i < columns ? t->columns[i].type : MK_INT]);
+	}
+	sql_add(g, ")");
+}
+
+void sql_get_many(struct sql_gen *g, const struct mk_table *t)
+{
+	struct sql_shape s = sql_measure(t);
+
+	sql_add(g, "SELECT _number, ");
+	names(g, t, 0, s.columns);
+	sql_add(g, ", _version FROM ");
+	arrays(g, t, s.keys, s.keys);
+	sql_add(g, " WITH ORDINALITY AS asked (");
+	names(g, t, 0, s.keys);
+	sql_add(g, ", _number) JOIN ");
+	sql_name(g, t->name, NULL);
+	sql_add(g, " USING (");
+	names(g, t, 0, s.keys);
+	sql_add(g, ")");
+}
+
 static void range_where(struct sql_gen *g, const struct mk_table *t,
 	const struct sql_shape *s, uint32_t bits, uint32_t equals)
 {
@@ -282,15 +314,8 @@ static void insert(struct sql_gen *g, const struct mk_table *t, const struct sql
 static void insert_arrays(struct sql_gen *g, const struct mk_table *t, const struct sql_shape *s)
 {
 	insert_into(g, t, s);
-	sql_add(g, "SELECT * FROM unnest(");
-	for (uint32_t i = 0; i <= s->columns; i++) {
-		if (i > 0)
-			sql_add(g, ", ");
-		sql_param(g);
-		sql_add(g, "::");
-		sql_add(g, g->d->array_type[i < s->columns ? t->columns[i].type : MK_INT]);
-	}
-	sql_add(g, ")");
+	sql_add(g, "SELECT * FROM ");
+	arrays(g, t, s->columns + 1, s->columns);
 }
 
 void sql_insert(struct sql_gen *g, const struct mk_table *t)

@@ -79,6 +79,9 @@ int  sql_compare(const struct mk_table *t, int64_t version, struct mk_str column
 
 /* All columns and _version of the row. Parameters: key. */
 void sql_get(struct sql_gen *g, const struct mk_table *t);
+/* The rows of many keys, each behind the number of its key (from 1 on), in no
+ * order. Needs array_type. Parameters: an array of each key column. */
+void sql_get_many(struct sql_gen *g, const struct mk_table *t);
 /* SQL_TAKE deletes and gives back the rows, in order; it needs SQL_LIMIT. */
 enum sql_what { SQL_ROWS, SQL_COUNT, SQL_DELETE, SQL_TAKE };
 enum sql_range_bit { SQL_AFTER = 1, SQL_BEFORE = 2, SQL_SEARCH = 4, SQL_BACKWARD = 8,

@@ -270,6 +270,44 @@ static void test_delete_says_whether_it_was_there(void **state)
 	OK(mk_get(st, &things, V(T(D), T("ann"), T("y")), &row));
 }
 
+static void test_many_keys_are_got_in_one_call(void **state)
+{
+	enum { N = 300 };
+	struct mk_value key[N][3];
+	const struct mk_value *keys[N];
+	struct mk_row row[N];
+	char name[16];
+
+	(void)state;
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof name, "n%d", i);
+		if (i % 3 != 0)
+			put_things(i % 2 ? "ann" : "bob", name, i % 5 ? name : NULL, i);
+	}
+	for (int i = 0; i < N; i++) {          /* backward, and one key twice   */
+		int k = i == 7 ? N - 10 : N - 1 - i;
+		char *copy = mk_arena_printf(mk_store_arena(st), "n%d", k);
+		key[i][0] = T(D);
+		key[i][1] = T(k % 2 ? "ann" : "bob");
+		key[i][2] = T(copy);
+		keys[i] = key[i];
+	}
+	OK(mk_get_many(st, &things, keys, N, row));
+	for (int i = 0; i < N; i++) {
+		int k = i == 7 ? N - 10 : N - 1 - i;
+		assert_int_equal(row[i].v != NULL, k % 3 != 0);
+		if (row[i].v == NULL)
+			continue;
+		assert_int_equal(row[i].n, 6);
+		assert_true(row[i].version != 0);
+		assert_int_equal(row[i].v[4].as.i, k);
+		assert_true(mk_str_eq(mk_value_str(&row[i].v[2]), mk_value_str(&key[i][2])));
+		assert_int_equal(row[i].v[3].type, k % 5 ? MK_TEXT : 0);
+	}
+	OK(mk_get_many(st, &things, keys, 0, row));
+	OK(mk_get_many(st, &things, keys, 1, row));
+}
+
 /* ---- values -------------------------------------------------------------------- */
 
 static const char *const evil[] = {
@@ -1464,6 +1502,7 @@ int main(void)
 		TEST(test_absent_is_not_empty),
 		TEST(test_a_version_grows_and_guards),
 		TEST(test_delete_says_whether_it_was_there),
+		TEST(test_many_keys_are_got_in_one_call),
 		TEST(test_text_comes_back_byte_by_byte),
 		TEST(test_all_evil_strings_are_different_keys),
 		TEST(test_blobs_hold_any_byte_and_megabytes),
