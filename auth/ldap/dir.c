@@ -7,7 +7,6 @@
  */
 #include "dir.h"
 
-#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -47,54 +46,39 @@ struct dir {
 	mk_usec said[SAY_COUNT];
 };
 
-/* ---- the library's memory -------------------------------------------------------- */
+/* ---- what the library leaves in memory -------------------------------------------- */
 
-static void wiping_free(void *p, void *arg)
+/*
+ * A request is of no more use when it is written (we follow no referrals), but the
+ * library frees it as it is, with the password in it (S-21). So a layer above TLS and
+ * the socket wipes what they took.
+ */
+static int wipe_setup(Sockbuf_IO_Desc *d, void *arg) { (void)d; (void)arg; return 0; }
+static int wipe_end(Sockbuf_IO_Desc *d) { (void)d; return 0; }
+static int wipe_ctrl(Sockbuf_IO_Desc *d, int what, void *arg)
 {
-	(void)arg;
-	if (p == NULL)
-		return;
-	explicit_bzero(p, malloc_usable_size(p));
-	free(p);
+	return LBER_SBIOD_CTRL_NEXT(d, what, arg);
 }
-
-static void *plain_malloc(ber_len_t n, void *arg)
+static ber_slen_t wipe_read(Sockbuf_IO_Desc *d, void *to, ber_len_t n)
 {
-	(void)arg;
-	return malloc(n);
+	return LBER_SBIOD_READ_NEXT(d, to, n);
 }
-
-static void *plain_calloc(ber_len_t n, ber_len_t size, void *arg)
+static ber_slen_t wipe_write(Sockbuf_IO_Desc *d, void *from, ber_len_t n)
 {
-	(void)arg;
-	return calloc(n, size);
+	ber_slen_t done = LBER_SBIOD_WRITE_NEXT(d, from, n);
+
+	if (done > 0)
+		explicit_bzero(from, (size_t)done);
+	return done;
 }
+static Sockbuf_IO wiping = { wipe_setup, wipe_end, wipe_ctrl, wipe_read, wipe_write, wipe_end };
 
-static void *wiping_realloc(void *p, ber_len_t n, void *arg)
+static bool wipe_requests(LDAP *ld)
 {
-	size_t had = p != NULL ? malloc_usable_size(p) : 0;
-	void *more;
+	Sockbuf *sb = NULL;
 
-	if (n != 0 && n <= had)
-		return p;
-	if (n == 0) {
-		wiping_free(p, arg);
-		return NULL;
-	}
-	more = malloc(n);
-	if (more != NULL && p != NULL) {
-		memcpy(more, p, had);
-		wiping_free(p, arg);
-	}
-	return more;
-}
-
-void dir_library_init(void)
-{
-	static BerMemoryFunctions wiping = { plain_malloc, plain_calloc, wiping_realloc,
-		wiping_free };
-
-	ber_set_option(NULL, LBER_OPT_MEMORY_FNS, &wiping);
+	return ldap_get_option(ld, LDAP_OPT_SOCKBUF, &sb) == LDAP_OPT_SUCCESS && sb != NULL &&
+		ber_sockbuf_add_io(sb, &wiping, LBER_SBIOD_LEVEL_APPLICATION, NULL) == 0;
 }
 
 /* ---- the directory ------------------------------------------------------------------ */
@@ -338,6 +322,8 @@ static const char *options(LDAP *ld, const struct dir_conf *c, const char *url)
 	ldap_set_option(ld, LDAP_OPT_SIZELIMIT, &no_limit);
 	ldap_set_option(ld, LDAP_OPT_TIMELIMIT, &no_limit);
 	ldap_set_option(ld, LDAP_OPT_X_KEEPALIVE_IDLE, &idle);
+	if (!wipe_requests(ld))
+		return "the library has no place for our layer";
 	if (!uses_tls(c, url))
 		return NULL;
 	if (ca != NULL)
@@ -348,11 +334,18 @@ static const char *options(LDAP *ld, const struct dir_conf *c, const char *url)
 		? NULL : "ca_file can't be read";
 }
 
+/*
+ * The control asks for details of password policies, which we don't read: nobody has
+ * to know it, and it is the end of the request. Without it the encoder, which moves
+ * what it has written, would leave the end of the password behind.
+ */
 static int simple_bind(LDAP *ld, const char *dn, struct mk_str password)
 {
 	struct berval cred = { password.n, (char *)password.p };
+	LDAPControl policy = { (char *)LDAP_CONTROL_PASSWORDPOLICYREQUEST, { 0, NULL }, 0 };
+	LDAPControl *controls[] = { &policy, NULL };
 
-	return ldap_sasl_bind_s(ld, dn, LDAP_SASL_SIMPLE, &cred, NULL, NULL, NULL);
+	return ldap_sasl_bind_s(ld, dn, LDAP_SASL_SIMPLE, &cred, controls, NULL, NULL);
 }
 
 static struct conn *conn_open(struct dir_call *c, int server, enum kind kind)

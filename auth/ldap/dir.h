@@ -6,7 +6,7 @@
  * question of one job, with a deadline for all that it asks. Connections as the
  * service (for searches) and those that users' passwords are tried on are never
  * mixed. Referrals are not followed: a password goes nowhere but where the settings
- * say.
+ * say. Requests are wiped when they are sent (S-21).
  */
 #ifndef LDAP_DIR_H
 #define LDAP_DIR_H
@@ -75,9 +75,5 @@ enum dir_answer dir_walk(struct dir_call *c, const struct dir_search *s,
 /* Whether password is dn's. An empty one, or an empty DN, is DIR_NO before anything
  * is sent: a directory takes that for an anonymous bind (RFC 4513 5.1.2). */
 enum dir_answer dir_check(struct dir_call *c, const char *dn, struct mk_str password);
-
-/* Once in the process, before any other use of the library: makes it wipe memory
- * that it frees, since passwords are among it (S-21). */
-void dir_library_init(void);
 
 #endif

@@ -327,13 +327,6 @@ static void sweep(struct mk_inst *i, struct mk_store *st)
 
 /* ---- the plugin ---------------------------------------------------------------------------- */
 
-static int load(struct mk_module *m)
-{
-	(void)m;
-	dir_library_init();
-	return 0;
-}
-
 static void warn_of_clear_text(struct mk_inst *i, const struct conf *s)
 {
 	for (uint32_t x = 0; x < s->servers.n; x++)
@@ -394,6 +387,5 @@ MK_PLUGIN(ldap, "ldap",
 	.tables = tables,
 	.metrics = metrics,
 	.check = ldap_conf_check,
-	.load = load,
 	.start = start,
 	.stop = stop)

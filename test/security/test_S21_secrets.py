@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mk import AuthFailed, NS, StreamClosed
+from mk import Account, AuthFailed, NS, StreamClosed, name, slapd
 
 MARKER = "PlantedSecret-c41d"
 
@@ -190,6 +190,30 @@ def test_memory_after_logout(make_server, connect, how, tls):
         c.kill()
         wait_gone(s, 0)
     assert found_in_memory(s, MARKER) == []
+
+
+@pytest.mark.skipif(not slapd.PROGRAM, reason="no slapd")
+@pytest.mark.parametrize("tls", [True, False])
+def test_memory_after_a_directory_was_asked(make_server, connect, tls):
+    """A password also goes through libldap, which wipes what it frees."""
+    d = slapd.Slapd(slapd.person("alice", MARKER))
+    try:
+        d.start()
+        s = make_server({"host_types": {"people": {"auth": ["ldap"], "plugins": {
+            "ldap": d.settings(starttls=tls)}}}})
+        if not readable(s) or s.sanitized:
+            pytest.skip("memory can't be looked into, or is kept by a sanitizer")
+        for password in (MARKER, MARKER + "-wrong"):
+            c = connect(server=s)
+            c.account = Account("alice", s.domain, password)
+            c.start()
+            c.send(auth(c.account, password))
+            assert (name(c.recv()) == "success") == (password == MARKER)
+            c.kill()
+            wait_gone(s, 0)
+        assert found_in_memory(s, MARKER) == []
+    finally:
+        d.close()
 
 
 def test_what_is_looked_for_would_be_found(make_server, connect):

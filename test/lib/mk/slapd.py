@@ -168,7 +168,17 @@ class Slapd:
             self.process = None
 
     def suspend(self):
+        """Returns when all its threads stand still: one that is told may be late."""
         self.process.send_signal(signal.SIGSTOP)
+        tasks = "/proc/%d/task" % self.process.pid
+        deadline = time.monotonic() + 60
+
+        def state(task):
+            with open(os.path.join(tasks, task, "stat")) as f:
+                return f.read().rsplit(")", 1)[1].split()[0]
+        while any(state(t) != "T" for t in os.listdir(tasks)):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
