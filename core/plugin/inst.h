@@ -59,6 +59,7 @@ struct mk_inst {
 	struct mk_pool *pool;          /* where its jobs run                    */
 	bool has_own_pool;             /* a source's (meerkat/auth.h, threads)  */
 	uint32_t guests;               /* calls from other pools; account.c's   */
+	bool guests_wait_in_vain;      /* likewise                              */
 	_Atomic uint32_t busy;         /* jobs and parked events inside it      */
 	uint32_t *metric_ids;          /* by index                              */
 	struct mk_list module_node, type_node;

@@ -459,13 +459,15 @@ static bool guest_enter(struct mk_inst *i)
 	int r = 0;
 
 	pthread_mutex_lock(&guest_lock);
-	if (i->guests >= GUESTS) {
+	if (i->guests >= GUESTS && !i->guests_wait_in_vain) {
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_nsec += GUEST_WAIT_NSEC;
 		until.tv_sec += until.tv_nsec / 1000000000;
 		until.tv_nsec %= 1000000000;
 		while (r == 0 && i->guests >= GUESTS)
 			r = pthread_cond_timedwait(&guest_left, &guest_lock, &until);
+		/* Whoever comes until one has left need not wait as well. */
+		i->guests_wait_in_vain = r != 0;
 	}
 	bool ok = i->guests < GUESTS;
 	if (ok)
@@ -497,6 +499,7 @@ static void source_leave(struct mk_inst *i)
 	if (i->has_own_pool && !mk_in_pool(i->pool)) {
 		pthread_mutex_lock(&guest_lock);
 		i->guests--;
+		i->guests_wait_in_vain = false;
 		pthread_cond_broadcast(&guest_left);
 		pthread_mutex_unlock(&guest_lock);
 	}

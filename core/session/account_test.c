@@ -597,6 +597,7 @@ static void test_others_are_guests_a_few_at_a_time(void **state)
 	assert_int_equal(one.inst.guests, 1);
 	one.inst.guests = 2;
 	assert_int_equal(log_in(juliet, "rose"), MK_AUTH_LATER);
+	assert_true(one.inst.guests_wait_in_vain);
 	assert_int_equal(mk_account_exists(STORE, nobody), MK_AUTH_LATER);
 	/* That there is such a user is remembered for a while. */
 	assert_int_equal(mk_account_exists(STORE, juliet), MK_AUTH_YES);

@@ -341,9 +341,57 @@ def test_a_directory_that_stands_still_holds_up_nobody_else(directory, serve, co
     for c in waiting:
         with pytest.raises(Timeout):
             c.recv(timeout=0.01)
+    for c in waiting[::4]:                     # gone when the answer comes
+        c.kill()
     d.resume()
+    for n, c in enumerate(waiting):
+        if n % 4:
+            c.sasl_result(restart=False)
+    assert attempt(s, BOB) is None
+
+
+def test_stop_while_logins_wait(directory, serve, connect, attempt):
+    d = directory(*PEOPLE_LDIF)
+    s = serve(d.settings(timeout="500ms", connections=2))
+    assert attempt(s, ALICE) is None
+    d.suspend()
+    for _ in range(8):
+        c = connect(server=s)
+        c.account = BOB
+        c.start()
+        c.auth("PLAIN", b"\0bob\0bob-secret")
+    s.stop()
+    d.resume()
+
+
+def test_source_taken_out_while_logins_wait(directory, serve, connect, attempt):
+    d = directory(*PEOPLE_LDIF)
+    s = serve(d.settings(timeout="500ms", connections=2))
+    local = s.account()
+    assert attempt(s, ALICE) is None
+    d.suspend()
+    waiting = []
+    for _ in range(8):
+        c = connect(server=s)
+        c.account = BOB
+        c.start()
+        c.auth("PLAIN", b"\0bob\0bob-secret")
+        waiting.append(c)
+    people = s.config["host_types"]["people"]
+    people["auth"] = ["internal"]
+    settings = people["plugins"].pop("ldap")
+    s.write_config()
+    s.ctl("reload")
     for c in waiting:
-        c.sasl_result(restart=False)
+        with pytest.raises(AuthFailed):
+            c.sasl_result()
+    assert attempt(s, local) is None
+    assert attempt(s, ALICE) == "not-authorized"
+    d.resume()
+    people["auth"], people["plugins"]["ldap"] = ["internal", "ldap"], settings
+    s.write_config()
+    s.ctl("reload")
+    heals(lambda: attempt(s, ALICE))
 
 
 def test_messages_go_on_while_existence_can_not_be_asked(directory, serve, connect):
