@@ -287,6 +287,7 @@ static enum mk_verdict directed(struct mk_inst *i, struct mk_ev_stanza *ev)
 	const struct presence_conf *c = mk_inst_conf(i);
 	const char *to = mk_jid_full(ev->to);
 	struct presence *p;
+	struct mk_jid *bare;
 
 	if (mk_jid_bare_eq(ev->from, ev->to))
 		return MK_NEXT;
@@ -302,7 +303,9 @@ static enum mk_verdict directed(struct mk_inst *i, struct mk_ev_stanza *ev)
 		return MK_FAIL;
 	}
 	names_add(&p->directed, to);
-	names_remove(&p->stopped, to);
+	bare = mk_jid_to_bare(ev->to);
+	names_remove(&p->stopped, mk_jid_full(bare));
+	mk_jid_unref(&bare);
 	return MK_NEXT;
 }
 
@@ -430,12 +433,23 @@ static void deliver_all(struct mk_ev_stanza *ev)
 			mk_ev_deliver(ev, s);
 }
 
-/* Whoever answers presence with an error is left alone until the session ends
- * (4.2.2, 4.4.2); the client sees the first one. An error for the account
- * answers a subscription stanza. */
+/* Whether who sends the error may have what it refused another time ("wait", "modify"):
+ * a room that finds one presence of an occupant too much still has the occupant. */
+static bool is_passing(const struct mk_stanza *s)
+{
+	const struct mk_elem *e = mk_elem_child(mk_stanza_elem(s), "error", NULL);
+	const char *type = e != NULL ? mk_elem_attr(e, "type") : NULL;
+
+	return mk_streq(type, "wait") || mk_streq(type, "modify");
+}
+
+/* Who answers presence that was sent to all contacts with an error is left alone until
+ * the session ends (4.2.2, 4.4.2); the client sees the first one, and each that answers
+ * what it directed itself. An error for the account answers a subscription stanza. */
 static enum mk_verdict on_error(struct mk_inst *i, struct mk_ev_stanza *ev)
 {
 	const struct presence_conf *c = mk_inst_conf(i);
+	const char *from;
 	struct mk_session *s;
 	struct presence *p;
 	struct mk_jid *bare;
@@ -452,8 +466,13 @@ static enum mk_verdict on_error(struct mk_inst *i, struct mk_ev_stanza *ev)
 	if (s == NULL || !mk_session_is_open(s))
 		return MK_NEXT;
 	p = presence_of(s);
+	from = mk_jid_full(ev->from);
+	if (names_has(&p->directed, from)) {
+		if (!is_passing(ev->stanza))
+			names_remove(&p->directed, from);
+		return MK_NEXT;
+	}
 	bare = mk_jid_to_bare(ev->from);
-	names_remove(&p->directed, mk_jid_full(ev->from));
 	if (names_has(&p->stopped, mk_jid_full(bare)))
 		v = MK_DROP;
 	else if (p->stopped.n < c->max_directed)
