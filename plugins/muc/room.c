@@ -545,6 +545,7 @@ void room_refuse(struct mk_inst *i, const struct mk_stanza *s, const struct mk_j
 	struct mk_stanza *answer = mk_stanza_error(s, error, text), *whole;
 	struct mk_jid *room;
 	struct mk_elem *root;
+	const char *type = NULL;
 
 	if (answer == NULL)
 		return;
@@ -558,10 +559,14 @@ void room_refuse(struct mk_inst *i, const struct mk_stanza *s, const struct mk_j
 	for (const struct mk_elem *c = mk_elem_first(mk_stanza_root(answer)); c != NULL;
 	     c = mk_elem_next(c))
 		mk_elem_adopt(root, mk_elem_copy(mk_stanza_arena(whole), c));
-	/* A full room may have a seat later (7.2.9); storage comes back. */
-	set_by(root, room, error == MK_ERR_INTERNAL_SERVER_ERROR ||
-		(error == MK_ERR_SERVICE_UNAVAILABLE && mk_stanza_kind(s) == MK_PRESENCE)
-		? "wait" : NULL);
+	/* A full room may have a seat later (7.2.9); storage comes back. A nickname that can't
+	 * be, and who is not in the room, are not to be tried again (7.6, XEP-0410 3.2). */
+	if (error == MK_ERR_INTERNAL_SERVER_ERROR ||
+	    (error == MK_ERR_SERVICE_UNAVAILABLE && mk_stanza_kind(s) == MK_PRESENCE))
+		type = "wait";
+	else if (error == MK_ERR_NOT_ACCEPTABLE && mk_stanza_kind(s) != MK_MESSAGE && text == NULL)
+		type = "cancel";
+	set_by(root, room, type);
 	mk_stanza_unref(&answer);
 	mk_jid_unref(&room);
 	mk_metric_add(i, REFUSED, 1);
