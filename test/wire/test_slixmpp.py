@@ -182,6 +182,48 @@ def test_stream_management(play, account):
     play(story)
 
 
+def test_room(play, account):
+    """XEP-0045: a room is made, joined, talked in; somebody is kicked; it is left."""
+    a, b = account(), account()
+
+    async def story(server):
+        plugins = ["xep_0045", "xep_0030", "xep_0004", "xep_0249"]
+        room = "slix%s@conference.%s" % (a.user, server.domain)
+        alice = await Client(server, a, plugins).go()
+        bob = await Client(server, b, plugins).go()
+        queues = []
+        for c in (alice, bob):
+            queue = asyncio.Queue()
+            c.add_event_handler("groupchat_message", queue.put_nowait)
+            queues.append(queue)
+        muc = alice["xep_0045"]
+        await muc.join_muc_wait(room, "alice", timeout=TIMEOUT)
+        form = await muc.get_room_config(room)
+        form.reply()
+        values = form.get_values()
+        values["muc#roomconfig_roomname"] = "Heath"
+        form.set_values(values)
+        form["type"] = "submit"
+        await muc.set_room_config(room, form)
+        await bob["xep_0045"].join_muc_wait(room, "bob", timeout=TIMEOUT)
+        assert sorted(bob["xep_0045"].get_roster(room)) == ["alice", "bob"]
+        alice.send_message(mto=room, mbody="hello, room", mtype="groupchat")
+        for q in queues:
+            m = await asyncio.wait_for(q.get(), TIMEOUT)
+            assert m["body"] == "hello, room" and m["mucnick"] == "alice"
+        info = await bob["xep_0030"].get_info(jid=room, timeout=TIMEOUT)
+        assert "http://jabber.org/protocol/muc" in info["disco_info"]["features"]
+        gone = asyncio.Event()
+        bob.add_event_handler("muc::%s::self-presence" % room, lambda p: p["type"] ==
+                              "unavailable" and gone.set())
+        await muc.set_role(room, "bob", "none")
+        await asyncio.wait_for(gone.wait(), TIMEOUT)
+        muc.leave_muc(room, "alice")
+        await alice.leave()
+        await bob.leave()
+    play(story)
+
+
 def test_disco_ping_version_time(play, account):
     a = account()
 

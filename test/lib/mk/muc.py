@@ -226,7 +226,8 @@ class Room:
         j = Joined()
         while True:
             el = c.recv()
-            if not self.is_mine(el):
+            if not self.is_mine(el) or (name(el) == "message" and el.get("type") in (
+                    None, "normal")):        # an invitation
                 continue
             if name(el) == "presence" and el.get("type") == "error":
                 raise Refused(el)
