@@ -221,10 +221,13 @@ def test_what_is_looked_for_would_be_found(make_server, connect):
     if not readable(s) or s.sanitized:
         pytest.skip("memory can't be looked into, or is kept by a sanitizer")
     c = connect(s.account(), server=s)
-    for k in range(3):
-        c.message(c.jid, "x" * k + base64.b64encode(b"\0" * k + MARKER.encode() + b"\0\0").decode())
+    texts = ["x" * k + base64.b64encode(b"\0" * k + MARKER.encode() + b"\0\0").decode()
+             for k in range(3)] + [MARKER]
+    found = set()
+    for text in texts:
+        c.message(c.jid, text)
         c.expect("message")
-    c.message(c.jid, MARKER)
-    c.expect("message")
-    for f in forms(MARKER):
-        assert any(f in data for _, _, data in found_in_memory(s, MARKER)), f
+        # Before the next one takes its place.
+        for _, _, data in found_in_memory(s, MARKER):
+            found |= {f for f in forms(MARKER) if f in data}
+    assert found == set(forms(MARKER))

@@ -550,6 +550,7 @@ def test_carbons_are_not_archived_twice(new, mam, connect):
     for c in (b, two):
         c.iq("set", "<enable xmlns='urn:xmpp:carbons:2'/>")
     a.message(b.jid, "one")
+    two.until(lambda e: child(e, "received", "urn:xmpp:carbons:2") is not None)
     b.message(a.jid, "two")
     two.until(lambda e: child(e, "sent", "urn:xmpp:carbons:2") is not None)
     assert query(b).bodies == ["one", "two"]
