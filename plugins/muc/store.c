@@ -742,14 +742,18 @@ static int iq_write(struct mk_inst *i, struct mk_iq_req *q, struct mk_store *st)
 static void iq_written(struct mk_inst *i, struct mk_iq_req *q, int err)
 {
 	struct work *w = *mk_iq_data(q);
+	struct mk_entity *e = w->entity;
 	struct room *r;
 
+	/* The answer lets go on what waited; not before all is told. */
+	mk_entity_hold(e);
 	w->err = err;
 	r = work_over(w, i);
 	w->iq_done(r, q, w->change, r == NULL && err >= 0 ? -MK_ECLOSED : err);
 	if (r == NULL && err >= 0)
 		mk_iq_error(q, MK_ERR_SERVICE_UNAVAILABLE, NULL);
 	work_end(w);
+	mk_entity_release(e);
 }
 
 enum mk_verdict room_change_iq(struct room *r, struct mk_iq_req *q, struct room_change *c,
