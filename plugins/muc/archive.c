@@ -35,10 +35,15 @@ void archive_add(struct room *r, const struct mk_ev_stanza *ev, const struct sea
 	const struct mk_archive_svc *svc = service(r->inst, &archive);
 	struct mk_elem *copy, *item;
 	struct mk_archive_entry entry = { .size = sizeof entry, .id = mk_stanza_uid(sent),
-		.with = mk_jid_bare(s->jid) };
+		.message = mk_stanza_elem(sent) };
 
 	if (svc == NULL)
 		return;
+	if (s == NULL) {
+		svc->append(archive, ev, r->jid, &entry);
+		return;
+	}
+	entry.with = mk_jid_bare(s->jid);
 	copy = mk_elem_copy(mk_turn_arena(), mk_stanza_elem(sent));
 	item = mk_elem_add(mk_elem_add(copy, "x", NS_MUC_USER), "item", NULL);
 	mk_elem_set(item, "affiliation", affil_name((enum affil)s->occupant->affil));

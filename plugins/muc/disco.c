@@ -337,10 +337,13 @@ static void room_info(struct room *r, struct mk_elem *query)
 	if (room_is_archived(r)) {
 		feature(query, "urn:xmpp:mam:2");
 		feature(query, "urn:xmpp:mam:2#extended");
+		feature(query, NS_RETRACT "#tombstone");
 	}
 	feature(query, NS_COMMANDS);
 	feature(query, NS_HATS);
 	feature(query, NS_MAV);
+	feature(query, NS_MODERATE);
+	feature(query, NS_RETRACT);
 	x = mk_elem_add(query, "x", NS_DATA);
 	mk_elem_set(x, "type", "result");
 	form_field(x, "FORM_TYPE", "hidden", NULL, NS_MUC "#roominfo");

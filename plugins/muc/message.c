@@ -37,6 +37,11 @@ bool is_forged(const struct mk_jid *room, const struct mk_elem *e)
 		return true;
 	if (mk_streq(ns, NS_OCCUPANT) || mk_streq(ns, "urn:xmpp:hats:0"))
 		return true;
+	/* Who took back what another said, only the room can tell (XEP-0425 5); and only
+	 * an archive has tombstones. */
+	if (mk_streq(ns, NS_MODERATE) || mk_elem_is(e, "retracted", NS_RETRACT) ||
+	    (mk_elem_is(e, "retract", NS_RETRACT) && mk_elem_child(e, NULL, NS_MODERATE) != NULL))
+		return true;
 	if (mk_elem_is(e, "stanza-id", NS_SID))
 		return is_of_room(room, mk_elem_attr(e, "by"));
 	if (mk_elem_is(e, "delay", NS_DELAY))
@@ -74,7 +79,7 @@ static void add_occupant_id(struct mk_elem *root, const struct occupant *o)
 }
 
 /* XEP-0359: what it is known by in this room, in its archive, and to all. */
-static void add_stanza_id(struct mk_stanza *s, const struct mk_jid *room)
+void message_add_id(struct mk_stanza *s, const struct mk_jid *room)
 {
 	struct mk_elem *e = mk_elem_add(mk_stanza_root(s), "stanza-id", NS_SID);
 
@@ -139,6 +144,27 @@ void history_add(struct room *r, struct mk_stanza *s, int64_t time_ms)
 	}
 	r->history[(r->history_at + r->history_n++) % r->history_size] = (struct message){
 		mk_stanza_ref(s), time_ms, false };
+}
+
+bool history_remove(struct room *r, int64_t id, const char *author)
+{
+	for (uint32_t k = 0; k < r->history_n; k++) {
+		struct message *m = &r->history[(r->history_at + k) % r->history_size];
+		const struct mk_elem *e;
+
+		if (mk_stanza_uid(m->stanza) != id)
+			continue;
+		e = mk_elem_child(mk_stanza_elem(m->stanza), "occupant-id", NS_OCCUPANT);
+		if (author != NULL && (e == NULL || !mk_streq(mk_elem_attr(e, "id"), author)))
+			return false;
+		mk_stanza_unref(&m->stanza);
+		for (; k + 1 < r->history_n; k++)
+			r->history[(r->history_at + k) % r->history_size] =
+				r->history[(r->history_at + k + 1) % r->history_size];
+		r->history_n--;
+		return true;
+	}
+	return false;
 }
 
 /* With <delay/>, made when somebody first wants it. */
@@ -243,7 +269,7 @@ static void subject_changed(struct room *r, struct mk_ev_stanza *ev, struct room
 		return;
 	st = from_occupant(r, s->occupant, ev->stanza, "groupchat");
 	add_occupant_id(mk_stanza_root(st), s->occupant);
-	add_stanza_id(st, r->jid);
+	message_add_id(st, r->jid);
 	room_send(r, st, TO_ALL);
 	if (room_is_archived(r))
 		archive_add(r, ev, s, st);
@@ -366,11 +392,12 @@ static enum mk_verdict to_all(struct room *r, struct seat *s, struct mk_ev_stanz
 	}
 	st = from_occupant(r, s->occupant, ev->stanza, "groupchat");
 	add_occupant_id(mk_stanza_root(st), s->occupant);
-	add_stanza_id(st, r->jid);
+	message_add_id(st, r->jid);
 	mk_metric_add(r->inst, MESSAGES, 1);
 	if (mk_elem_child(root, "body", NULL) != NULL &&
 	    mk_elem_child(root, "replace", "urn:xmpp:message-correct:0") == NULL)
 		activity_count(r);
+	message_retract(r, s->occupant, st);
 	room_send(r, st, TO_ALL);
 	if (is_to_keep(root))
 		history_add(r, st, mk_stanza_time(st));

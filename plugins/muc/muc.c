@@ -176,7 +176,7 @@ static const struct { const char *xmlns; room_iq_fn *fn; uint32_t flags; } room_
 	{ "urn:xmpp:mam:2", archive_iq, MK_IQ_UNORDERED }, { "vcard-temp", avatar_iq, 0 },
 	{ NS_MUC_OWNER, owner_iq, 0 }, { NS_MUC_ADMIN, admin_iq, 0 },
 	{ "jabber:iq:register", register_iq, 0 },
-	{ NS_COMMANDS, commands_iq, 0 },
+	{ NS_COMMANDS, commands_iq, 0 }, { NS_MODERATE, moderate_iq, 0 },
 };
 enum { ROOM_IQS = sizeof room_iqs / sizeof *room_iqs };
 

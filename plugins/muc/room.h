@@ -16,6 +16,7 @@
  * register.c   registration, reserved nicknames
  * invite.c     invitations
  * voice.c      requests for voice
+ * retract.c    messages taken back, by moderators and by authors
  * commands.c   hats, by commands (XEP-0317); hats.c: in memory and in presence
  * mav.c, slow.c  versions of affiliations (XEP-0463), slow mode (XEP-0500); pure
  *
@@ -51,6 +52,8 @@
 #define NS_OCCUPANT  "urn:xmpp:occupant-id:0"
 #define NS_SID       "urn:xmpp:sid:0"
 #define NS_COMMANDS  "http://jabber.org/protocol/commands"
+#define NS_RETRACT   "urn:xmpp:message-retract:1"
+#define NS_MODERATE  "urn:xmpp:message-moderate:1"
 
 /* ---- settings ----------------------------------------------------------------------- */
 
@@ -288,6 +291,11 @@ void subject_send(struct room *r, struct seat *s);
 enum mk_verdict occupant_iq(struct mk_inst *i, struct room *r, struct mk_ev_stanza *ev);
 /* The newest message; takes a reference. */
 void history_add(struct room *r, struct mk_stanza *s, int64_t time_ms);
+/* The message with this stanza-id goes, if author (an occupant id; NULL: anybody) has
+ * said it; whether it was there. */
+bool history_remove(struct room *r, int64_t id, const char *author);
+/* <stanza-id/>: what it is known by in this room, in its archive, and to all (XEP-0359). */
+void message_add_id(struct mk_stanza *s, const struct mk_jid *room);
 /* What is in the history goes. */
 void history_clear(struct room *r);
 /* Forged elements (S-06): what only the room may say. */
@@ -370,7 +378,7 @@ extern const struct mk_table *const muc_tables[];
 bool archive_is_offered(struct mk_inst *i);
 /* Whether what is said there is archived now. */
 bool room_is_archived(const struct room *r);
-/* Appends what s's client said, as it was sent to all. */
+/* Appends what s's client said, as it was sent to all; s NULL: the room's own. */
 void archive_add(struct room *r, const struct mk_ev_stanza *ev, const struct seat *s,
 	const struct mk_stanza *sent);
 enum mk_verdict archive_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
@@ -417,7 +425,10 @@ struct listings *muc_listings(const struct mk_inst *i);
 enum mk_verdict owner_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 enum mk_verdict admin_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 enum mk_verdict register_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+enum mk_verdict moderate_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 enum mk_verdict commands_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+/* If what o is about to say takes back something of its own (XEP-0424): that goes. */
+void message_retract(struct room *r, const struct occupant *o, const struct mk_stanza *s);
 /* <item/>s of the commands that asker may use. */
 void commands_items(const struct room *r, const struct mk_jid *asker, struct mk_elem *query);
 /*
