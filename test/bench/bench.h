@@ -71,6 +71,7 @@ struct options {
 	double settle;
 	double hold;
 	double timeout;
+	const char *websocket;          /* path; NULL: TCP                   */
 	bool starttls;
 	bool direct_tls;
 	bool tls_resume;
@@ -109,6 +110,7 @@ enum conn_state {
 	CONN_DEAD,              /* no socket                                 */
 	CONN_CONNECT,
 	CONN_TLS,               /* handshake                                 */
+	CONN_UPGRADE,           /* WebSocket asked for                       */
 	CONN_FEATURES,          /* header sent, waiting for stream features  */
 	CONN_PROCEED,           /* <starttls/> sent                          */
 	CONN_AUTH,
@@ -223,6 +225,8 @@ struct bench {
 	/* shared scratch: the bytes being read, and the output of one slot */
 	struct buf in;
 	struct buf out;
+	struct buf frames;              /* out, as it leaves                 */
+	uint32_t mask_key;
 	struct conn *out_owner;
 	/* authentication and TLS */
 	struct scram_keys **keys;       /* one per user, made when needed    */
@@ -281,6 +285,16 @@ void conn_header(struct bench *b, struct conn *c);
 
 /* Fails the slots whose time is over. */
 void conn_timeouts(struct bench *b);
+
+/* ---- ws.c: instead of the stream's own bytes, with --websocket ---- */
+
+void ws_request(struct bench *b, struct conn *c);
+void ws_open(struct bench *b, struct conn *c);
+void ws_close(struct bench *b, struct conn *c);
+/* What b->out holds, as frames. */
+void ws_frame(struct bench *b, struct buf *out);
+/* Handles the frames of s; how many bytes were used. c may be dead then. */
+size_t ws_feed(struct bench *b, struct conn *c, const char *s, size_t len);
 
 /* One complete element, or the header or the end of the stream. */
 void negotiate_element(struct bench *b, struct conn *c, enum token_kind kind,

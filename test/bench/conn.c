@@ -183,13 +183,20 @@ static bool drain_output(struct bench *b, struct conn *c)
 void conn_flush(struct bench *b, struct conn *c)
 {
 	static const char full[] = "the server doesn't read";
-	const char *data = b->out.data;
-	size_t len = b->out.len, sent = 0;
+	const struct buf *out = &b->out;
+	const char *data;
+	size_t len, sent = 0;
 	ssize_t r = 0;
 
 	if (b->out_owner != c)
 		return;
 	b->out_owner = NULL;
+	if (b->o.websocket) {
+		ws_frame(b, &b->frames);
+		out = &b->frames;
+	}
+	data = out->data;
+	len = out->len;
 	b->out.len = 0;
 	if (c->out.len == 0) {
 		while (sent < len && (r = send_some(c, data + sent, len - sent)) >= 0)
@@ -223,6 +230,15 @@ static void note_tls(struct bench *b, struct conn *c)
 	gnutls_free(text);
 }
 
+/* The first bytes of the connection, or of its TLS. */
+static void begin(struct bench *b, struct conn *c)
+{
+	if (b->o.websocket)
+		ws_request(b, c);
+	else
+		conn_header(b, c);
+}
+
 static void handshake(struct bench *b, struct conn *c)
 {
 	int r;
@@ -241,13 +257,14 @@ static void handshake(struct bench *b, struct conn *c)
 	c->is_secure = true;
 	note_tls(b, c);
 	watch(b, c, EPOLLIN);
-	conn_header(b, c);
+	begin(b, c);
 	conn_flush(b, c);
 }
 
 void conn_start_tls(struct bench *b, struct conn *c)
 {
-	static const gnutls_datum_t alpn = { (unsigned char *)"xmpp-client", 11 };
+	static const gnutls_datum_t xmpp = { (unsigned char *)"xmpp-client", 11 };
+	static const gnutls_datum_t http = { (unsigned char *)"http/1.1", 8 };
 	unsigned int flags = GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL |
 	                     GNUTLS_KEY_SHARE_TOP;
 	int r;
@@ -264,7 +281,7 @@ void conn_start_tls(struct bench *b, struct conn *c)
 	gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, b->credentials);
 	gnutls_server_name_set(c->tls, GNUTLS_NAME_DNS, b->o.domain, strlen(b->o.domain));
 	if (b->o.direct_tls)
-		gnutls_alpn_set_protocols(c->tls, &alpn, 1, 0);
+		gnutls_alpn_set_protocols(c->tls, b->o.websocket ? &http : &xmpp, 1, 0);
 	if (b->o.verify)
 		gnutls_session_set_verify_cert(c->tls, b->o.domain, 0);
 	if (b->ticket.data)
@@ -302,7 +319,12 @@ static void feed(struct bench *b, struct conn *c, size_t len)
 	size_t off = 0, begin = 0, end = 0;
 	enum token_kind kind;
 
-	while (off < len) {
+	if (b->o.websocket) {
+		off = ws_feed(b, c, base, len);
+		if (c->state == CONN_DEAD)
+			return;
+	}
+	while (off < len && !b->o.websocket) {
 		kind = token_next(&c->token, base + off, len - off, &begin, &end);
 		if (kind == TOKEN_MORE) {
 			off += end;
@@ -388,7 +410,7 @@ static void connected(struct bench *b, struct conn *c)
 		return;
 	}
 	watch(b, c, EPOLLIN);
-	conn_header(b, c);
+	begin(b, c);
 	conn_flush(b, c);
 }
 
@@ -447,7 +469,10 @@ void conn_close(struct bench *b, struct conn *c)
 	b->n_live--;
 	c->state = CONN_CLOSING;
 	c->deadline = b->now + (uint64_t)(b->o.timeout * 1e9);
-	conn_puts(b, c, "</stream:stream>");
+	if (b->o.websocket)
+		ws_close(b, c);
+	else
+		conn_puts(b, c, "</stream:stream>");
 }
 
 void conn_event(struct bench *b, struct conn *c, uint32_t events)

@@ -56,6 +56,10 @@ void conn_header(struct bench *b, struct conn *c)
 {
 	c->token = (struct token){ 0 };
 	c->state = CONN_FEATURES;
+	if (b->o.websocket) {
+		ws_open(b, c);
+		return;
+	}
 	say(b, c, "<?xml version='1.0'?><stream:stream to='%s' version='1.0' "
 	    "xml:lang='en' xmlns='jabber:client' "
 	    "xmlns:stream='http://etherx.jabber.org/streams'>", b->o.domain);

@@ -34,6 +34,7 @@ static const struct {
 	{ "mech", TEXT, AT(mech), "NAME", "PLAIN, SCRAM-SHA-1 or SCRAM-SHA-256 (PLAIN)" },
 	{ "starttls", FLAG, AT(starttls), NULL, "secure the stream by STARTTLS" },
 	{ "direct-tls", FLAG, AT(direct_tls), NULL, "TLS from the first byte (XEP-0368)" },
+	{ "websocket", TEXT, AT(websocket), "PATH", "WebSocket (RFC 7395) at this path, not TCP" },
 	{ "tls-priority", TEXT, AT(tls_priority), "STRING", "GnuTLS priority string" },
 	{ "tls-resume", FLAG, AT(tls_resume), NULL, "resume TLS sessions" },
 	{ "verify", FLAG, AT(verify), NULL, "check the server's certificate" },
@@ -217,6 +218,9 @@ static int settle(struct options *o)
 		return bad_value("resource", o->resource);
 	if (o->starttls && o->direct_tls)
 		return complain("--starttls and --direct-tls exclude each other");
+	if (o->websocket && (o->starttls || o->websocket[0] != '/' || strlen(o->websocket) > 200 ||
+	    strpbrk(o->websocket, " \r\n")))
+		return complain("--websocket takes a path, and no --starttls");
 	if (o->concurrency == 0 || o->pairs == 0 || o->window == 0 || o->sm_every == 0)
 		return complain("--concurrency, --pairs, --window and --sm-every start at 1");
 	if (o->rooms == 0 || o->occupants < 2 || o->churn >= o->occupants)
