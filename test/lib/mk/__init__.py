@@ -6,6 +6,7 @@ xml.py      an incremental reader of streams
 scram.py    the client's side of RFC 5802
 http.py     HTTP/1.1 as bytes on a socket
 ws.py       XMPP over WebSocket, frame by frame
+browser.py  chromium, driven; strophe.js
 certs.py    certificates by the openssl command
 muc.py      rooms (XEP-0045)
 postgres.py a PostgreSQL server, and a proxy that spoils its connections
