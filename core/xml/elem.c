@@ -203,31 +203,43 @@ struct mk_elem *mk_elem_add_text(struct mk_elem *e, const char *name, const char
 }
 
 /* The attribute of that name; a new one behind the others if there is none, with
- * no name yet. */
-static inline struct mk_attr *attr_for(struct mk_elem *e, const char *name)
+ * no name yet, and with room behind it. */
+static inline struct mk_attr *attr_for(struct mk_elem *e, const char *name, size_t room)
 {
 	struct mk_attr **end = &e->attrs, *a;
 
 	for (; (a = *end) != NULL; end = &a->next)
 		if (a->xmlns == NULL && mk_streq(a->name, name))
 			return a;
-	*end = a = mk_arena_raw(e->arena, sizeof *a);
+	*end = a = mk_arena_raw(e->arena, sizeof *a + room);
 	*a = (struct mk_attr){ .next = NULL };
 	return a;
 }
 
 static void set(struct mk_elem *e, const char *name, const char *value, size_t n)
 {
-	struct mk_attr *a = attr_for(e, name);
+	/* One piece for both, as nearly always. */
+	size_t room = mk_xml_valid(value, n) == n ? n + 1 : 0;
+	struct mk_attr *a = attr_for(e, name, room);
+	char *out = (char *)(a + 1);
 
-	if (a->name == NULL)
+	if (a->name == NULL) {
 		a->name = keep_name(e->arena, name, true, &a->name_n);
+		if (room > 0) {
+			mk_assert(n < UINT32_MAX);
+			mk_copy_short(out, value, n);
+			out[n] = '\0';
+			a->value = out;
+			a->value_n = (uint32_t)n;
+			return;
+		}
+	}
 	a->value = keep_chars(e->arena, value, n, &a->value_n);
 }
 
 void mk_elem_borrow(struct mk_elem *e, struct mk_str name, struct mk_str value)
 {
-	struct mk_attr *a = attr_for(e, name.p);
+	struct mk_attr *a = attr_for(e, name.p, 0);
 
 	a->name = name.p;
 	a->name_n = (uint32_t)name.n;

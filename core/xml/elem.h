@@ -77,9 +77,9 @@ void mk_walk_end(struct mk_walk *w);
  * "", as all streams declare it.
  */
 void mk_elem_render(struct mk_buf *b, const struct mk_elem *e, const char *parent_ns);
-/* What follows "<name" of e in a place whose namespace is e's own: attributes
- * (without the one named skip; NULL = all), content, end tag. */
-void mk_elem_render_rest(struct mk_buf *b, const struct mk_elem *e, const char *skip);
+/* What follows "<name" of e in a place whose namespace is e's own: attributes (all,
+ * or without "to"), content, end tag. */
+void mk_elem_render_rest(struct mk_buf *b, const struct mk_elem *e, bool without_to);
 void mk_escape_text(struct mk_buf *b, const char *p, size_t n);
 void mk_escape_attr(struct mk_buf *b, const char *p, size_t n);
 

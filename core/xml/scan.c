@@ -338,7 +338,7 @@ static inline const uint8_t *skip_tag_name(struct mk_scan *s, const uint8_t *q, 
 	uint16_t sum = s->sum;
 
 	while (q < end && mk_xml_is(*q, MK_XC_ASCII_NAME))
-		sum = (uint16_t)((sum << 5 | sum >> 11) ^ *q++);
+		sum = (uint16_t)(sum * 31 + *q++);
 	s->sum = sum;
 	return q;
 }

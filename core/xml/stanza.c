@@ -200,9 +200,9 @@ void mk_stanza_set_lang(struct mk_stanza *s, const char *lang)
 	struct mk_str value;
 
 	mk_assert(!(s->flags & MK_STANZA_SEALED));
-	value.n = strlen(lang);
-	value.p = s->lang = mk_arena_strndup(s->arena, lang, value.n);
+	value = mk_strz(mk_arena_strdup(s->arena, lang));
 	mk_elem_borrow(s->root, MK_STR("xml:lang"), value);
+	s->lang = value.p;
 }
 
 /* ---- what is kept if nobody takes it ------------------------------------------------ */
@@ -500,7 +500,7 @@ static struct mk_shared *wire_of(struct mk_stanza *s)
 
 	if (wire != NULL)
 		return wire;
-	mk_elem_render_rest(&b, s->root, "to");
+	mk_elem_render_rest(&b, s->root, true);
 	wire = mk_shared_new(b.p, b.n);
 	mk_buf_free(&b);
 	if (!atomic_compare_exchange_strong_explicit(&s->wire, &found, wire,
@@ -530,7 +530,7 @@ static inline __attribute__((always_inline)) void render(struct mk_buf *b,
 		const struct mk_shared *wire = wire_of((struct mk_stanza *)s);
 		mk_buf_add(b, wire->bytes, wire->n);
 	} else {
-		mk_elem_render_rest(b, s->root, to != NULL ? "to" : NULL);
+		mk_elem_render_rest(b, s->root, to != NULL);
 	}
 }
 

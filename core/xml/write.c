@@ -56,8 +56,8 @@ void mk_escape_attr(struct mk_buf *b, const char *p, size_t n)
 	escape(b, p, n, MK_XC_ATTR_ESC);
 }
 
-static inline void write_attr(struct mk_buf *b, const char *name, size_t name_n, const char *value,
-                       size_t n)
+MK_EXPANDED void write_attr_here(struct mk_buf *b, const char *name, size_t name_n,
+                                 const char *value, size_t n)
 {
 	/* Room for all of it if nothing is to be escaped. */
 	char *p = mk_buf_need(b, name_n + n + 4);
@@ -75,6 +75,12 @@ static inline void write_attr(struct mk_buf *b, const char *name, size_t name_n,
 		mk_buf_need(b, 1);
 	}
 	b->p[b->n++] = '\'';
+}
+
+static void write_attr(struct mk_buf *b, const char *name, size_t name_n, const char *value,
+                       size_t n)
+{
+	write_attr_here(b, name, name_n, value, n);
 }
 
 /* An attribute in a namespace gets a prefix of this element's own, which those
@@ -100,13 +106,13 @@ static void write_prefixed(struct mk_buf *b, const struct mk_elem *e, const stru
 	mk_buf_addc(b, '\'');
 }
 
-static void write_attrs(struct mk_buf *b, const struct mk_elem *e, const char *skip)
+static void write_attrs(struct mk_buf *b, const struct mk_elem *e, bool without_to)
 {
 	for (const struct mk_attr *a = e->attrs; a != NULL; a = a->next) {
 		if (a->xmlns != NULL)
 			write_prefixed(b, e, a);
-		else if (skip == NULL || !mk_streq(a->name, skip))
-			write_attr(b, a->name, a->name_n, a->value, a->value_n);
+		else if (!without_to || !MK_ATTR_IS(a, "to"))
+			write_attr_here(b, a->name, a->name_n, a->value, a->value_n);
 	}
 }
 
@@ -130,10 +136,10 @@ static inline void write_name(struct mk_buf *b, const char *left, const char *pr
 }
 
 /* The rest of a start tag; whether the element is still open. */
-static inline bool write_start(struct mk_buf *b, const struct mk_elem *e, const char *skip)
+static inline bool write_start(struct mk_buf *b, const struct mk_elem *e, bool without_to)
 {
 	if (e->attrs != NULL)
-		write_attrs(b, e, skip);
+		write_attrs(b, e, without_to);
 	if (e->first == NULL) {
 		MK_BUF_LIT(b, "/>");
 		return false;
@@ -172,7 +178,7 @@ static void write_content(struct mk_buf *b, struct frame top)
 			write_attr(b, "xmlns", 5, c->xmlns, strlen(c->xmlns));
 			ns = c->xmlns;
 		}
-		if (!write_start(b, c, NULL))
+		if (!write_start(b, c, false))
 			continue;
 		if (f == &stack[cap - 1]) {
 			more = mk_alloc(2 * cap * sizeof *more);
@@ -204,13 +210,13 @@ void mk_elem_render(struct mk_buf *b, const struct mk_elem *e, const char *paren
 	write_name(b, "<", f.prefix, e);
 	if (declare)
 		write_attr(b, "xmlns", 5, f.ns, strlen(f.ns));
-	if (write_start(b, e, NULL))
+	if (write_start(b, e, false))
 		write_content(b, f);
 }
 
-void mk_elem_render_rest(struct mk_buf *b, const struct mk_elem *e, const char *skip)
+void mk_elem_render_rest(struct mk_buf *b, const struct mk_elem *e, bool without_to)
 {
-	if (write_start(b, e, skip))
+	if (write_start(b, e, without_to))
 		write_content(b, (struct frame){ e, "", mk_elem_xmlns(e), NULL });
 }
 
