@@ -47,7 +47,7 @@ static const struct mk_conf_item items[] = {
 		"For each answer of the directory; a login takes twice that at most."),
 	MK_CONF_FIELD(struct conf, connections, int64_t, MK_CONF_INT, 0, "8", "1..64",
 		"Threads that ask the directory, and connections of either kind kept to it."),
-	MK_CONF_B(struct conf, capture_keys, "yes",
+	MK_CONF_B(struct conf, capture_keys, "no",
 		"Keep SCRAM keys of a password that was right, so that later logins can use SCRAM; "
 		"read the plugin's README for what clients do before that."),
 	MK_CONF_LST(struct conf, hashes, "SHA-1,SHA-256,SHA-512", AUTH_KEYS_HASHES,

@@ -523,7 +523,9 @@ def test_scram_after_plain(directory, serve, attempt):
 
 def test_scram_is_not_offered_where_keys_are_not_kept(directory, serve, connect, attempt):
     d = directory()
-    s = serve(d.settings(capture_keys=False), auth=("ldap",))
+    settings = d.settings()
+    del settings["capture_keys"]
+    s = serve(settings, auth=("ldap",))
     assert attempt(s, ALICE) is None
     c = connect(server=s)
     c.account = ALICE

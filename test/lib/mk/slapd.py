@@ -136,7 +136,8 @@ class Slapd:
     def settings(self, **more):
         """Of the plugin: users by search as the service, over TLS."""
         return {"servers": [self.url], "ca_file": self.cafile, "bind_dn": SERVICE,
-                "bind_password": SERVICE_PASSWORD, "base": PEOPLE, **more}
+                "bind_password": SERVICE_PASSWORD, "base": PEOPLE, "capture_keys": True,
+                **more}
 
     def start(self):
         with open(self.path("log"), "ab") as log:
