@@ -135,7 +135,7 @@ SCHEMA(mk_limits_schema, C, limits_items);
 static const struct mk_conf_item storage_items[] = {
 	TEXT(C, MK_CONF_STRING, "default", storage_default, RESTART, "sqlite", NULL,
 		"Backend of the tables that no other is named for."),
-	INT(C, "append_queue", append_queue, RESTART, "65536", "64..10000000",
+	INT(C, "append_queue", append_queue, RESTART, "200000", "64..10000000",
 		"Rows that may wait for write-behind; with more, senders wait."),
 	TIME(C, "append_wait", append_wait_ms, RESTART, "50ms", "0..1s",
 		"Longest wait of rows for company before they are written behind."),

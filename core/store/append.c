@@ -31,7 +31,7 @@ struct mk_append_row {
 };
 
 static _Atomic int64_t queued;
-static int64_t queue_limit = 65536, gather_ms;
+static int64_t queue_limit = 200000, gather_ms;
 
 void mk_append_open(int64_t limit, int64_t wait_ms)
 {

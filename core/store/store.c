@@ -354,7 +354,7 @@ int mk_stores_open(const struct mk_config *c, const struct mk_store_backend_conf
 	set.arena = mk_arena_new();
 	set.data_dir = mk_arena_strdup(set.arena, c->data_dir != NULL ? c->data_dir : ".");
 	set.backends = mk_alloc((n + 1) * sizeof *set.backends);
-	mk_append_open(c->append_queue > 0 ? c->append_queue : 65536, c->append_wait_ms);
+	mk_append_open(c->append_queue > 0 ? c->append_queue : 200000, c->append_wait_ms);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = backend_add(&b[i], d);
 	if (r == 0)

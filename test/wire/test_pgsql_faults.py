@@ -39,6 +39,8 @@ def proxy(pg):
     p = Proxy(pg)
     yield p
     p.close()
+    # whatever became of the test
+    pg.thaw() if pg.process else pg.start()
 
 
 _schemas = iter(range(1000))
@@ -53,10 +55,8 @@ def served(pg, proxy, make_server):
         "storage": {"default": "pgsql", "backends": {"pgsql": pg.settings_for(
             schema, host=proxy.host, user="plain", statement_timeout="1s",
             connect_timeout="2s")}},
-        "host_types": {"people": {"plugins": {"offline": {"max_messages": 1000000}}}},
-        # they are not to be counted here
-        "limits": {"stanza_rate": 0},
-    })
+        "host_types": {"people": {"plugins": {"offline": {"max_messages": 1000000},
+                                              "mam": {}}}}})
     s.schema = schema
     yield s
     assert STALL not in s.log()
@@ -99,6 +99,8 @@ class Load:
             self.a.message(self.b.jid, "x", id_=id_)
             self.b.until(lambda e: name(e) == "message" and e.get("id") == id_)
             self.live += 1
+            # They wait for the archive while it is away, and only so many may.
+            time.sleep(0.003)
 
     def store(self):
         body = "%s" * self.size
@@ -142,7 +144,7 @@ class Load:
             if len(self.refused) == refused:
                 return
 
-    def end(self):
+    def end(self, pg):
         """What was acknowledged and not given back is there, once."""
         self.going = False
         for t in self.threads:
@@ -172,8 +174,29 @@ class Load:
             assert got.setdefault(number, sid) == sid, "%d came twice, as two" % number
         lost = sorted(set(range(self.acked)) - set(got) - self.refused)
         assert not lost, "%d of %d acknowledged are lost: %s" % (len(lost), self.acked, lost[:10])
+        self.archived(pg)
         for client in (self.a, self.b, self.s, c):
             client.kill()
+
+    def archived(self, pg):
+        """Write-behind: what was acknowledged is in both archives, once."""
+        acked, deadline = set(range(self.acked)), time.monotonic() + WITHIN
+        while True:
+            rows = pg.psql(
+                """SELECT "user", substring(m.stanza FROM 'id=.s-([0-9]+)') FROM archive_box
+                JOIN archive_body m USING (domain, id) WHERE m.stanza ~ 'id=.s-[0-9]+'""",
+                schema=self.server.schema).split()
+            boxes = {self.s.account.user: [], self.offline.user: []}
+            for row in rows:
+                user, number = row.split("|")
+                boxes[user].append(int(number))
+            if all(acked <= set(b) for b in boxes.values()):
+                break
+            assert time.monotonic() < deadline, "not in the archive: %s" % {
+                u: sorted(acked - set(b))[:10] for u, b in boxes.items()}
+            time.sleep(0.1)
+        for user, numbers in boxes.items():
+            assert len(numbers) == len(set(numbers)), "twice in the archive of " + user
 
 
 class Fault:
@@ -208,10 +231,10 @@ class Fault:
         return lambda: setattr(self.proxy, "delay", 0)
 
     def revoked(self):
-        self.pg.psql("REVOKE ALL ON offline_message FROM plain", schema=self.server.schema)
-        self.log = "permission denied for table offline_message"
-        return lambda: self.pg.psql("GRANT ALL ON offline_message TO plain",
-                                    schema=self.server.schema)
+        tables = 'ALL TABLES IN SCHEMA "%s"' % self.server.schema
+        self.pg.psql("REVOKE ALL ON %s FROM plain" % tables)
+        self.log = "permission denied for table"
+        return lambda: self.pg.psql("GRANT ALL ON %s TO plain" % tables)
 
     def read_only(self):
         self.pg.psql("ALTER ROLE plain SET default_transaction_read_only = on")
@@ -239,7 +262,7 @@ def test_fault(pg, proxy, served, fault):
     end()
     load.wait_stored()
     load.wait_live()
-    load.end()
+    load.end(pg)
 
 
 def test_login_fails_for_now_while_the_server_is_away(pg, served):
@@ -282,7 +305,7 @@ def test_connections_end_in_the_middle(pg, proxy, served, where):
         load.wait_live(10)
     proxy.when_sent = lambda data: None
     load.wait_stored()
-    load.end()
+    load.end(pg)
     assert len(cuts) >= 10
 
 
@@ -295,8 +318,9 @@ def test_full_disk(make_server):
     s = make_server({
         "storage": {"default": "pgsql", "backends": {"pgsql": pg.settings_for(
             "full", host=proxy.host, user="plain")}},
-        "host_types": {"people": {"plugins": {"offline": {"max_messages": 1000000}}}},
-        "limits": {"stanza_rate": 0}})
+        "host_types": {"people": {"plugins": {"offline": {"max_messages": 1000000},
+                                              "mam": {}}}}})
+    s.schema = "full"
     load = Load(s, size=6000)
     load.wait_stored()
     pg.limit_files(2 << 20)
@@ -304,7 +328,7 @@ def test_full_disk(make_server):
     load.wait_live()
     pg.limit_files("unlimited")
     load.wait_stored()
-    load.end()
+    load.end(pg)
     assert STALL not in s.log()
     s.stop()
     proxy.close()
