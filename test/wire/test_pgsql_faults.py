@@ -183,7 +183,7 @@ class Load:
         acked, deadline = set(range(self.acked)), time.monotonic() + WITHIN
         while True:
             rows = pg.psql(
-                """SELECT "user", substring(m.stanza FROM 'id=.s-([0-9]+)') FROM archive_box
+                """SET enable_nestloop = off; SELECT "user", substring(m.stanza FROM 'id=.s-([0-9]+)') FROM archive_box
                 JOIN archive_body m USING (domain, id) WHERE m.stanza ~ 'id=.s-[0-9]+'""",
                 schema=self.server.schema).split()
             boxes = {self.s.account.user: [], self.offline.user: []}
