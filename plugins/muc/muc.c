@@ -315,6 +315,8 @@ static int start(struct mk_inst *i)
 	if (err == 0)
 		err = mk_disco_extend(i, MK_DISCO_HOST, true, host_items);
 	if (err == 0)
+		err = mk_on_account_removed_stored(i, MK_PRIO_ROUTE, affils_removed);
+	if (err == 0)
 		mk_inst_set_data(i, listings_new());
 	return err;
 }

@@ -402,6 +402,59 @@ int store_owned(struct mk_store *st, const struct mk_jid *room, const struct mk_
 	return s == MK_STORE_OK || s == MK_STORE_NOTFOUND ? 0 : failure(s);
 }
 
+/* ---- an account that is no more ------------------------------------------------------------------- */
+
+/* What is in memory of it goes as well: who takes the name next is somebody else. */
+static void forget(struct mk_inst *i, struct mk_entity *e, const struct mk_jid *bare, void *data)
+{
+	struct mk_jid *user = data;
+	struct room *r = room_peek(e);
+
+	(void)i;
+	(void)bare;
+	if (r != NULL)
+		room_set_affil(r, user, AFFIL_NONE, NULL, NULL);
+	mk_jid_unref(&user);
+}
+
+static void drop_jid(void *data)
+{
+	struct mk_jid *user = data;
+	mk_jid_unref(&user);
+}
+
+void affils_removed(struct mk_inst *i, const struct mk_ev_account *ev, struct mk_store *st)
+{
+	struct mk_value key = mk_text(mk_jid_domain(ev->jid));
+	struct mk_range range = { .size = sizeof range, .limit = PAGE,
+		.equals = equal_to(mk_store_arena(st), A_COLUMNS, A_USER,
+			mk_text(mk_jid_bare(ev->jid))) };
+	struct mk_rows rows = { NULL, 0, true };
+	enum mk_store_status s = MK_STORE_OK;
+	uint64_t n;
+
+	while (rows.more && s == MK_STORE_OK) {
+		s = mk_query(st, &affil_table, &key, &range, &rows);
+		for (uint32_t k = 0; s == MK_STORE_OK && k < rows.n; k++) {
+			struct mk_jid *room = NULL;
+			if (mk_jid_parse(mk_value_str(&rows.row[k].v[A_ROOM]), &room) == 0)
+				mk_entity_post(i, room, forget, mk_jid_ref(ev->jid), drop_jid);
+			mk_jid_unref(&room);
+		}
+		if (s == MK_STORE_OK && rows.n != 0)
+			range.after = &rows.row[rows.n - 1].v[A_ROOM];
+		else
+			break;
+	}
+	range.after = NULL;
+	range.limit = 0;
+	if (s == MK_STORE_OK || s == MK_STORE_NOTFOUND)
+		s = mk_delete_range(st, &affil_table, &key, &range, &n);
+	if (s != MK_STORE_OK && s != MK_STORE_NOTFOUND)
+		mk_log(i, MK_WARN, "affiliations of a removed account were not deleted", "user=%s",
+			mk_jid_full(ev->jid));
+}
+
 /* ---- changes ----------------------------------------------------------------------------------- */
 
 struct room_change *room_change_new(const struct room *r)
