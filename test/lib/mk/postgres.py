@@ -18,8 +18,6 @@ import tempfile
 import threading
 import time
 
-import pytest
-
 START_TIMEOUT = float(os.environ.get("MEERKAT_START_TIMEOUT", "60"))
 
 
@@ -61,6 +59,7 @@ class Postgres:
     def __init__(self, sync=False, tls=None, settings=(), wal_segment=16):
         self.bin = programs()
         if self.bin is None or (os.getuid() == 0 and other_user() is None):
+            import pytest              # not needed by what is no test
             pytest.skip("no PostgreSQL server: install the package postgresql, or set "
                         "MEERKAT_POSTGRES_BIN")
         self.folder = tempfile.mkdtemp(prefix="mk-pg-")
