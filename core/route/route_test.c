@@ -78,6 +78,14 @@ static int in_job(struct mk_inst *i, struct mk_iq_req *r, struct mk_store *st)
 		mk_iq_error(r, MK_ERR_GONE, NULL);
 	return strstr(w, "fail") != NULL ? -MK_EIO : 0;
 }
+static int in_first_job(struct mk_inst *i, struct mk_iq_req *r, struct mk_store *st)
+{
+	(void)i;
+	(void)r;
+	mk_assert(st != NULL && mk_self == NULL);
+	gate_pass();
+	return 0;
+}
 static void job_over(struct mk_inst *i, struct mk_iq_req *r, int err)
 {
 	(void)i;
@@ -85,6 +93,26 @@ static void job_over(struct mk_inst *i, struct mk_iq_req *r, int err)
 	note("over:%d", -err);
 	if (err == 0 && strcmp(wish(r), "second") == 0)
 		mk_iq_result(r, NULL);
+}
+static int fails(struct mk_inst *i, struct mk_iq_req *r, struct mk_store *st)
+{
+	(void)i;
+	(void)r;
+	mk_assert(st != NULL && mk_self == NULL);
+	return -MK_EIO;
+}
+/* Finds in the second half that more is to do. */
+static void job_again(struct mk_inst *i, struct mk_iq_req *r, int err)
+{
+	(void)i;
+	note("again:%d", -err);
+	if (err == 0)
+		mk_iq_job_then(r, strcmp(wish(r), "then-fail") == 0 ? fails : in_job, job_over);
+}
+static enum mk_verdict asks_for_steps(struct mk_inst *i, struct mk_iq_req *r)
+{
+	(void)i;
+	return mk_iq_job_then(r, strcmp(wish(r), "fail") == 0 ? fails : in_first_job, job_again);
 }
 static enum mk_verdict asks_for_job(struct mk_inst *i, struct mk_iq_req *r)
 {
@@ -103,6 +131,7 @@ static int answers(struct mk_inst *i)
 		{ sizeof *iqs, MK_IQ_GET | MK_IQ_HOST, "urn:stored", NULL, NULL, in_job },
 		{ sizeof *iqs, MK_IQ_GET | MK_IQ_HOST, "urn:job", NULL, asks_for_job, NULL },
 		{ sizeof *iqs, MK_IQ_GET | MK_IQ_HOST, "urn:halves", NULL, asks_for_halves, NULL },
+		{ sizeof *iqs, MK_IQ_GET | MK_IQ_HOST, "urn:steps", NULL, asks_for_steps, NULL },
 		{ sizeof *iqs, MK_IQ_GET | MK_IQ_ACCOUNT, "urn:own", NULL, inline_iq, NULL },
 		{ sizeof *iqs, MK_IQ_GET | MK_IQ_ACCOUNT | MK_IQ_OTHERS, "urn:all", NULL, inline_iq, NULL },
 		{ sizeof *iqs, MK_IQ_GET | MK_IQ_HOST | MK_IQ_UNORDERED, "urn:free", NULL, NULL, in_job },
@@ -130,6 +159,11 @@ static const struct { const char *to, *payload, *trail; } requests[] = {
 	{ "example.org", "<x xmlns='urn:job' do='fail'/>", "a<1:internal-server-error" },
 	{ "example.org", "<x xmlns='urn:halves' do='second'/>", "over:0 a<1" },
 	{ "example.org", "<x xmlns='urn:halves' do='result'/>", "over:0 a<1" },
+	{ "example.org", "<x xmlns='urn:steps' do='second'/>", "again:0 over:0 a<1" },
+	{ "example.org", "<x xmlns='urn:steps' do='result'/>", "again:0 over:0 a<1" },
+	{ "example.org", "<x xmlns='urn:steps' do='fail'/>", "again:11 a<1:internal-server-error" },
+	{ "example.org", "<x xmlns='urn:steps' do='then-fail'/>",
+		"again:0 over:11 a<1:internal-server-error" },
 	{ "example.org", "<x xmlns='urn:halves' do='fail'/>", "over:11 a<1:internal-server-error" },
 	/* Nobody's, and what is no request. */
 	{ "example.org", "<x xmlns='urn:none' do='result'/>", "a<1:service-unavailable" },

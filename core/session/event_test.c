@@ -217,6 +217,23 @@ static enum mk_verdict work_done(struct mk_inst *i, struct mk_ev_stanza *ev, voi
 	note("%s.done%s", name_of(i), (const char *)data);
 	return verdict(wish(i, ev), ev);
 }
+/* Finds in the second half that more is to do: twice. */
+static enum mk_verdict work_again(struct mk_inst *i, struct mk_ev_stanza *ev, void *data)
+{
+	const char *times = data;
+
+	mk_assert(mk_self != NULL && mk_home_of(ev->from) == mk_self);
+	note("%s.again%s", name_of(i), times);
+	return mk_ev_job_then(ev, work, strlen(times) == 1 ? work_again : work_done,
+		strlen(times) == 1 ? "??" : "!");
+}
+static enum mk_verdict in_steps(struct mk_inst *i, struct mk_ev_stanza *ev)
+{
+	(void)i;
+	return mk_ev_job_then(ev, work, work_again, "?");
+}
+static int steps_in(struct mk_inst *i) { return mk_on_stanza_in(i, 300, MK_M_MESSAGE, in_steps); }
+
 static enum mk_verdict in_halves(struct mk_inst *i, struct mk_ev_stanza *ev)
 {
 	return mk_ev_job_then(ev, work, work_done, "!");
@@ -240,6 +257,27 @@ static void test_the_second_half_runs_at_home_and_decides(void **state)
 	atomic_store(&ib->state, MK_INST_STOPPING);
 	send_from(&one, "<message to='nobody@example.org' id='b:drop'/>");
 	expect_trail("bb.done!");
+	atomic_store(&ib->state, MK_INST_RUNNING);
+	client_end(&one);
+	stop(ib);
+	stop(ic);
+}
+
+static void test_the_second_half_may_ask_for_another_job(void **state)
+{
+	struct mk_inst *ib = b(steps_in), *ic = c(plain_in);
+	struct client one = client_new("one", "one@example.org", "r");
+
+	(void)state;
+	bind_begin(&one);
+	expect_trail("one=r");
+	send_from(&one, "<message to='nobody@example.org' id='go'/>");
+	expect_trail("bb.work? bb.again? bb.work?? bb.again?? bb.work! bb.done! cc "
+		"one<go:service-unavailable");
+	/* Its instance is about to stop: each second half, and no job. */
+	atomic_store(&ib->state, MK_INST_STOPPING);
+	send_from(&one, "<message to='nobody@example.org' id='b:drop'/>");
+	expect_trail("bb.again? bb.again?? bb.done!");
 	atomic_store(&ib->state, MK_INST_RUNNING);
 	client_end(&one);
 	stop(ib);
@@ -459,6 +497,7 @@ int main(void)
 		cmocka_unit_test(test_jobs_do_not_change_the_order),
 		cmocka_unit_test(test_a_verdict_from_a_job_counts),
 		cmocka_unit_test(test_the_second_half_runs_at_home_and_decides),
+		cmocka_unit_test(test_the_second_half_may_ask_for_another_job),
 		cmocka_unit_test(test_a_handler_that_stopped_meanwhile_is_passed_over),
 		cmocka_unit_test(test_an_instance_waits_for_its_job_before_it_stops),
 		cmocka_unit_test(test_a_parked_stanza_outlives_its_session),
