@@ -278,6 +278,16 @@ void affils_tell(struct room *r, const struct room_change *c, const struct mk_ji
 	}
 }
 
+bool may_bother(struct room *r, const struct mk_jid *jid, enum bother kind)
+{
+	enum { EVERY_MS = 60 * 1000 };
+
+	if (slow_take(&r->asked[kind], jid, EVERY_MS, mk_now_usec() / 1000) == 0)
+		return true;
+	mk_metric_add(r->inst, FLOODS, 1);
+	return false;
+}
+
 /* ---- versions (XEP-0463) ------------------------------------------------------------------------ */
 
 /* Items of one message. */

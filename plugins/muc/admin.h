@@ -38,6 +38,9 @@ void affils_tell(struct room *r, const struct room_change *c, const struct mk_ji
 const char *nick_to_reserve(const struct room *r, struct mk_arena *a, struct mk_str nick,
 	const struct mk_jid *user, uint16_t *error_out);
 
+/* Whether the user of jid may have somebody bothered with this kind of thing now (S-20);
+ * counts it. */
+bool may_bother(struct room *r, const struct mk_jid *jid, enum bother kind);
 /* Sends a mediated invitation (7.8.2); reason n 0, continued may be NULL. */
 void invitation_send(const struct room *r, const struct mk_jid *from, const struct mk_jid *to,
 	const char *id, struct mk_str reason, const struct mk_elem *continued);

@@ -115,7 +115,10 @@ static enum mk_verdict invite(struct room *r, struct mk_ev_stanza *ev, const str
 	struct room_change *c;
 	const char *text = NULL;
 	uint16_t error = may_invite(r, room_standing(r, ev->from));
+	struct seat *s = room_seat(r, ev->from);
 
+	if (error == 0 && s != NULL && !seat_may_send(r, s, MK_MESSAGE))
+		error = MK_ERR_POLICY_VIOLATION;
 	if (error == 0 && r->is_locked)
 		error = MK_ERR_ITEM_NOT_FOUND;
 	if (error != 0) {
@@ -197,7 +200,7 @@ enum mk_verdict invite_message(struct room *r, struct mk_ev_stanza *ev)
 	if (e == NULL)
 		return MK_NEXT;
 	/* Who is banned has nothing to decline. */
-	if (room_affil(r, ev->from) != AFFIL_OUTCAST)
+	if (room_affil(r, ev->from) != AFFIL_OUTCAST && may_bother(r, ev->from, DECLINED))
 		decline(r, ev, e);
 	return MK_DONE;
 }

@@ -117,7 +117,15 @@ static uint16_t set_lists(const struct room *r, struct room_change *c,
 	return error != 0 ? error : affils_leave_owner(r, c);
 }
 
-struct configuring { int codes[4]; bool becomes_members_only; };
+struct configuring { int codes[4]; bool becomes_members_only, becomes_unmoderated; };
+
+/* 5.1.2: in an unmoderated room all have voice. */
+static void give_voice(struct room *r, struct occupant *o, void *arg)
+{
+	(void)arg;
+	if (o->role == ROLE_VISITOR)
+		occupant_set(r, o, (enum affil)o->affil, ROLE_PARTICIPANT, NULL);
+}
 
 static void remove_non_member(struct room *r, struct occupant *o, void *arg)
 {
@@ -143,6 +151,8 @@ static void configured(struct room *r, struct mk_iq_req *q, struct room_change *
 	affils_tell(r, c, by);
 	if (d->becomes_members_only)
 		room_occupants_each(r, remove_non_member, NULL);
+	if (d->becomes_unmoderated)
+		room_occupants_each(r, give_voice, NULL);
 	mk_jid_unref(&by);
 }
 
@@ -172,6 +182,7 @@ static enum mk_verdict configure(struct room *r, struct mk_iq_req *q, const stru
 	if (!r->is_locked)
 		config_changes(&r->conf, c->conf, d->codes);
 	d->becomes_members_only = c->conf->is_members_only && !r->conf.is_members_only;
+	d->becomes_unmoderated = !c->conf->is_moderated && r->conf.is_moderated;
 	return room_change_iq(r, q, c, configured);
 }
 

@@ -140,6 +140,9 @@ static enum mk_verdict submit(struct room *r, struct mk_iq_req *q, const struct 
 	if (error != 0) {
 		refuse(q, error, text);
 		room_change_free(&c);
+	} else if (is_new && r->conf.is_members_only && !may_bother(r, user, ASKED_MEMBERSHIP)) {
+		refuse(q, MK_ERR_RESOURCE_CONSTRAINT, "Asked already; try again later.");
+		room_change_free(&c);
 	} else if (is_new && r->conf.is_members_only) {
 		ask_admins(r, user, prepared);
 		mk_iq_result(q, NULL);

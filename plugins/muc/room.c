@@ -219,6 +219,8 @@ void room_free(struct room *r)
 	mk_free(r->vcard);
 	mk_free(r->avatar);
 	slow_free(&r->slow);
+	for (int k = 0; k < ASKED_KINDS; k++)
+		slow_free(&r->asked[k]);
 	hats_free(&r->hats);
 	mav_free(&r->mav);
 	config_clear(&r->conf);

@@ -118,6 +118,9 @@ struct affil_entry {
 	uint8_t affil;
 };
 
+/* What anybody can have the room send to somebody: once a minute (admin.c). */
+enum bother { ASKED_VOICE, ASKED_MEMBERSHIP, DECLINED, ASKED_KINDS };
+
 struct message {               /* of the history; newest last           */
 	struct mk_stanza *stanza;      /* ref; from the occupant                */
 	int64_t time_ms;
@@ -160,6 +163,7 @@ struct room {
 	struct activity activity;
 	uint8_t secret[32];            /* of occupant ids; stored               */
 	struct slow *slow;             /* who spoke lately, or NULL (XEP-0500)  */
+	struct slow *asked[ASKED_KINDS];       /* and who had others bothered   */
 	struct hats *hats;             /* or NULL (XEP-0317)                    */
 	int64_t affil_version;         /* XEP-0463; stored                      */
 	struct mav *mav;               /* how it came to that, or NULL          */

@@ -86,6 +86,8 @@ enum mk_verdict voice_message(struct room *r, struct mk_ev_stanza *ev)
 		error = MK_ERR_FORBIDDEN;              /* 17.2                  */
 	else if (!mk_str_eqz(form_value(x, "muc#role"), "participant"))
 		error = MK_ERR_BAD_REQUEST;
+	else if (s->occupant->role < ROLE_PARTICIPANT && !may_bother(r, ev->from, ASKED_VOICE))
+		error = MK_ERR_RESOURCE_CONSTRAINT;
 	else if (s->occupant->role < ROLE_PARTICIPANT)
 		request(r, s);
 	if (error != 0)

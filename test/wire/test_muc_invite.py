@@ -166,3 +166,13 @@ def test_offline_invitation(muc, account):
     c.send("<presence/>")
     m = c.until(lambda e: name(e) == "message")
     assert m.get("from") == room.jid and child(user(m), "invite", MUC.USER) is not None
+
+
+def test_declines_are_no_way_around_a_block(muc):
+    """S-20: one of a user in a minute; the others are nobody's."""
+    room = muc.room()
+    hecate = muc.person("hecate")
+    for _ in range(3):
+        hecate.send("<message to='%s'><x xmlns='%s'><decline to='%s'/></x></message>" % (
+            room.jid, MUC.USER, muc.owner.bare))
+    assert len(messages(room.settled(hecate, muc.owner)[1])) == 1

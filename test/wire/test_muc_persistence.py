@@ -3,8 +3,8 @@ nicknames; over hibernation, an orderly restart and kill -9 (what was answered i
 
 import pytest
 
-from mk import name, text
-from mk.muc import MUC, Stage, admin_item, codes, error, nick, status
+from mk import child, element, name, text, to_str
+from mk.muc import MUC, Stage, admin_item, codes, error, nick, status, submit, user
 
 pytestmark = pytest.mark.skipif(
     __import__("os").environ.get("MEERKAT_TEST_STORAGE") == "memory",
@@ -145,3 +145,35 @@ def test_domain_removal_takes_rooms(stage):
     far.create(c, persistentroom=1)
     c.close()
     assert room.config(muc.owner)
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["stop", "kill"])
+def test_hats_and_versions_of_affiliations(stage, hard):
+    """XEP-0317, XEP-0463: who knows the latest version is told nothing even then."""
+    muc = stage()
+    room = muc.room(persistentroom=1, whois="anyone")
+    x = muc.person("x")
+    hat = {"hats#title": "Host", "hats#uri": "urn:x:host", "hats#jid": x.bare}
+    for node in ("create", "assign"):
+        a = muc.owner.iq("set", element(
+            "command", "http://jabber.org/protocol/commands", submit("urn:xmpp:hats:commands", hat),
+            node="urn:xmpp:hats:commands:" + node), to=room.jid)
+        assert a.get("type") == "result"
+    room.set(muc.owner, affiliation="member", jid=x.bare)
+    mav = "<mav xmlns='urn:xmpp:muc:affiliations:1'%s/>"
+
+    def version(c, since=None):
+        c.send(element("presence", None, element("x", MUC.JOIN, mav % (
+            "" if since is None else " since='%s'" % since)), to=room.at(c.nick)))
+        el = c.until(lambda e: room.is_mine(e) and (name(e) == "message" or 110 in codes(e)))
+        told = name(el) == "message"
+        if told:
+            el = c.until(lambda e: name(e) == "presence" and 110 in codes(e))
+        assert "urn:x:host" in to_str(el)
+        return told, child(user(el), "mav").get("until")
+
+    told, latest = version(x)
+    assert told
+    muc.again(hard)
+    x = muc.person("x", x.account)
+    assert version(x, latest) == (False, latest)

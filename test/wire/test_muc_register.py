@@ -196,3 +196,16 @@ def test_a_ban_frees_the_nick(muc):
     register(room, x, "thirdwitch")
     room.set(muc.owner, affiliation="outcast", jid=x.bare)
     room.join(muc.person("thirdwitch"))
+
+
+def test_admins_are_not_asked_again_and_again(muc):
+    """S-20: one request of a user in a minute."""
+    room = muc.room(membersonly=1)
+    x, y = muc.people("x", "y")
+    assert register(room, x, "one").get("type") == "result"
+    for _ in range(3):
+        assert error(register(room, x, "two")) == ("wait", "resource-constraint")
+    assert register(room, y, "three").get("type") == "result"
+    got = [m for m in room.settled(muc.owner)[0] if name(m) == "message"]
+    assert [fields(child(m, "x", MUC.DATA))["muc#register_roomnick"] for m in got] == [
+        ["one"], ["three"]]

@@ -150,3 +150,23 @@ def test_the_list_is_the_moderators(muc):
     z = muc.person("z")
     assert error(room.admin(z, admin_item(role="participant"), type_="get")) == (
         "auth", "forbidden")
+
+
+def test_moderators_are_not_asked_again_and_again(muc):
+    """S-20: one request of a user in a minute."""
+    room, v = muc.populated("v", moderatedroom=1)
+    for _ in range(3):
+        request(room, v)
+    assert [error(m)[1] for m in messages(room.settled(v)[0])] == ["resource-constraint"] * 2
+    assert len(messages(room.settled(muc.owner)[0])) == 1
+
+
+def test_a_room_is_moderated_no_more(muc):
+    """5.1.2: then all have voice."""
+    room, v, w = muc.populated("v", "w", moderatedroom=1)
+    room.configure(muc.owner, moderatedroom=0)
+    for _ in ("v", "w"):           # in either order
+        p = w.until(lambda e: name(e) == "presence")
+        assert status(p) == ("none", "participant")
+    room.say(v, "at last")
+    assert "at last" in bodies(room.settled(v, w)[1])
