@@ -24,7 +24,9 @@ struct mk_http_req {
 	struct conn *conn;             /* NULL: gone                            */
 	struct mk_inst *giver;         /* of the route                          */
 	const struct mk_http_route *route;
-	struct http_head head;         /* into a copy in arena                  */
+	char *copy;                    /* of what came, in arena; wiped         */
+	size_t copy_n;
+	struct http_head head;         /* into copy                             */
 	char *path, *query, *host, *authority;
 	uint32_t method;
 	struct mk_str body;

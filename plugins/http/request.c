@@ -80,11 +80,16 @@ struct mk_http_req *http_req_new(struct conn *c, const char *head, size_t n, int
 	r->arena = a;
 	r->conn = c;
 	r->status = 200;
+	r->copy = mk_arena_strndup(a, head, n);
+	r->copy_n = n;
 	/* Again, into the copy: cheaper than to move every string. */
-	if (http_head_parse(mk_arena_strndup(a, head, n), n, &r->head) != (int)n) {
+	if (http_head_parse(r->copy, n, &r->head) != (int)n) {
 		*status_out = 400;
 		goto fail;
 	}
+	/* Values end where their lines did. */
+	for (unsigned i = 0; i < r->head.fields; i++)
+		*(char *)(r->head.field[i].value.p + r->head.field[i].value.n) = '\0';
 	r->method = http_method(r->head.method);
 	r->is_head = r->method == MK_HTTP_HEAD;
 	r->closes = !r->head.keep_alive;
@@ -102,7 +107,7 @@ struct mk_http_req *http_req_new(struct conn *c, const char *head, size_t n, int
 		*port = '\0';
 	return r;
 fail:
-	mk_arena_free(&a);
+	http_req_free(&r);
 	return NULL;
 }
 
@@ -114,6 +119,10 @@ void http_req_free(struct mk_http_req **rp)
 	*rp = NULL;
 	if (r == NULL)
 		return;
+	/* It may have held a password. */
+	explicit_bzero(r->copy, r->copy_n);
+	if (r->body.n > 0)
+		explicit_bzero((char *)r->body.p, r->body.n);
 	mk_free(r->out);
 	mk_free(r->content);
 	a = r->arena;
@@ -139,7 +148,7 @@ static const char *get_header(const struct mk_http_req *r, const char *name)
 {
 	const struct mk_str *v = http_head_field(&r->head, name);
 
-	return v != NULL ? mk_arena_strndup(r->arena, v->p, v->n) : NULL;
+	return v != NULL ? v->p : NULL;
 }
 
 static unsigned get_header_count(const struct mk_http_req *r, const char *name)

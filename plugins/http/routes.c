@@ -101,8 +101,10 @@ static bool is_admin(const struct settings *s, struct mk_http_req *r)
 	text = mk_arena_alloc(r->arena, 3 * (code.n / 4) + 1);
 	n = mk_base64_decode(text, code.p, code.n);
 	colon = n > 0 ? memchr(text, ':', (size_t)n) : NULL;
-	if (colon == NULL)
+	if (colon == NULL) {
+		explicit_bzero(text, 3 * (code.n / 4) + 1);
 		return false;
+	}
 	user = (struct mk_str){ text, (size_t)(colon - text) };
 	password = (struct mk_str){ colon + 1, (size_t)(text + n - colon - 1) };
 	/* Both, always: the time tells nothing of the first. */

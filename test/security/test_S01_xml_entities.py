@@ -11,7 +11,9 @@ import time
 
 import pytest
 
+import mk
 from mk import StreamClosed, StreamError
+from mk.ws import WsClient, frame
 
 LAUGHS = "<!DOCTYPE lolz [<!ENTITY lol 'lol'>%s]><message><body>&lol9;</body></message>" % "".join(
     "<!ENTITY lol%d '%s'>" % (i, ("&lol%s;" % (i - 1 if i > 1 else "")) * 10)
@@ -107,6 +109,37 @@ def test_after_login(account, connect, trap, n, by_byte):
     c = connect(account())
     condition = refused(c, payload(n, trap), by_byte)
     assert condition in ERRORS + ("policy-violation", "unsupported-stanza-type"), condition
+
+
+@pytest.fixture(scope="module")
+def over_websocket():
+    """Of CVE-2022-0217: there the second transport had a parser of its own."""
+    s = mk.Server()
+    s.ws_port = s.new_port()
+    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
+                                  "tls": "none", "unsafe_plain_without_tls": True})
+    s.config["host_types"]["people"]["plugins"]["websocket"] = {}
+    s.start()
+    s.one = s.account()
+    yield s
+    s.close()
+
+
+@pytest.mark.parametrize("logged_in", [False, True], ids=["before login", "after login"])
+@pytest.mark.parametrize("n", range(len(PAYLOADS)))
+def test_websocket(over_websocket, trap, n, logged_in):
+    with WsClient(over_websocket, over_websocket.one) as c:
+        if logged_in:
+            c.login()
+        else:
+            c.start()
+        data = payload(n, trap).encode()
+        half = len(data) // 2
+        c.frames(frame(data[:half], fin=False), frame(data[half:], 0))
+        with pytest.raises(StreamError) as e:
+            c.recv()
+        assert e.value.condition in ERRORS + ("policy-violation",), e.value
+        c.kill()
 
 
 PROLOGS = [

@@ -7,6 +7,8 @@ import time
 import pytest
 
 from mk import Account, AuthFailed, NS, StreamClosed, name, slapd
+from mk.http import Http
+from mk.ws import WsClient, frame
 
 MARKER = "PlantedSecret-c41d"
 
@@ -189,6 +191,73 @@ def test_memory_after_logout(make_server, connect, how, tls):
         how(c, a, MARKER)
         c.kill()
         wait_gone(s, 0)
+    assert found_in_memory(s, MARKER) == []
+
+
+def in_fragments(c, a, password):
+    data = auth(a, password).encode()
+    parts = [data[i:i + 5] for i in range(0, len(data), 5)]
+    c.frames(*(frame(x, 0 if i else 1, fin=i == len(parts) - 1) for i, x in enumerate(parts[:60])),
+             *([frame(b"".join(parts[60:]), 0)] if len(parts) > 60 else []))
+    c.expect("success", NS.SASL)
+
+
+def frame_in_pieces(c, a, password):
+    data = frame(auth(a, password))
+    for i in range(0, len(data), 7):
+        c.frames(data[i:i + 7])
+        time.sleep(0.005)
+    c.expect("success", NS.SASL)
+
+
+def all_behind_the_request(c, a, password):
+    """Before the connection is one of WebSocket at all."""
+    c.kill()
+    c.handshake(behind=frame(c.stream_header()) + frame(auth(a, password)) +
+                frame(c.stream_header()))
+    c.opened()
+    c.expect("success", NS.SASL)
+    c.opened()
+
+
+@pytest.mark.parametrize("how", [log_in, asked_for, sasl2, in_odd_xml, wrong, in_fragments,
+                                 frame_in_pieces, all_behind_the_request],
+                         ids=lambda f: f.__name__)
+def test_memory_after_logout_from_websocket(make_server, how):
+    s = make_server(start=False)
+    s.ws_port = s.new_port()
+    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
+                                  "tls": "none", "unsafe_plain_without_tls": True})
+    s.config["host_types"]["people"]["plugins"]["websocket"] = {}
+    s.start()
+    a = s.account(password=MARKER)
+    s.restart()
+    if not readable(s) or s.sanitized:
+        pytest.skip("memory can't be looked into, or is kept by a sanitizer")
+    for _ in range(2):
+        c = WsClient(s, a).start()
+        how(c, a, MARKER)
+        c.kill()
+        wait_gone(s, 0)
+    assert found_in_memory(s, MARKER) == []
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_memory_after_http_basic(make_server, right):
+    """The administrator's password is in the settings; a wrong one is nowhere."""
+    s = make_server(start=False)
+    port = s.new_port()
+    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": port,
+                                  "tls": "none", "trusted": [], "admin_user": "root",
+                                  "admin_password": "other"})
+    s.start()
+    if not readable(s) or s.sanitized:
+        pytest.skip("memory can't be looked into, or is kept by a sanitizer")
+    with Http(port) as h:
+        word = base64.b64encode(("root:" + ("other" if right else MARKER)).encode()).decode()
+        assert h.get("/metrics", Authorization="Basic " + word).status == (200 if right else 401)
+    with Http(port) as h:
+        h.send("GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Basic " + word + "\r\n")
     assert found_in_memory(s, MARKER) == []
 
 
