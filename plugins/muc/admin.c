@@ -65,11 +65,11 @@ static uint16_t may_list_affil(const struct room *r, struct standing by, enum af
 	return ok ? 0 : MK_ERR_FORBIDDEN;
 }
 
-struct listing { struct room *room; struct mk_elem *query; enum affil affil; enum role role; };
+struct asked_list { struct room *room; struct mk_elem *query; enum affil affil; enum role role; };
 
 static void list_affil(struct affil_entry *a, void *arg)
 {
-	struct listing *l = arg;
+	struct asked_list *l = arg;
 	struct mk_elem *item;
 
 	if (a->affil != l->affil)
@@ -84,7 +84,7 @@ static void list_affil(struct affil_entry *a, void *arg)
 
 static void list_role(struct room *r, struct occupant *o, void *arg)
 {
-	struct listing *l = arg;
+	struct asked_list *l = arg;
 	struct mk_elem *item;
 
 	(void)r;
@@ -101,7 +101,7 @@ static enum mk_verdict admin_get(struct room *r, struct mk_iq_req *q)
 {
 	const struct mk_elem *item = mk_elem_child(mk_iq_payload(q), "item", NS_MUC_ADMIN);
 	struct standing by = room_standing(r, mk_iq_from(q));
-	struct listing l = { r, NULL, AFFIL_NONE, ROLE_NONE };
+	struct asked_list l = { r, NULL, AFFIL_NONE, ROLE_NONE };
 	const char *affil, *role;
 	uint16_t error = MK_ERR_BAD_REQUEST;
 
@@ -133,17 +133,16 @@ static enum mk_verdict admin_get(struct room *r, struct mk_iq_req *q)
 /* ---- changes of affiliations, also for other files -------------------------------------------- */
 
 /* What c makes of jid: the last that it says, or what is. */
-static enum affil affil_after(const struct room *r, const struct room_change *c,
-	const struct mk_jid *jid, enum affil now)
+static enum affil affil_after(const struct room_change *c, const struct mk_jid *jid,
+	enum affil now)
 {
-	(void)r;
 	for (const struct affil_change *a = c->affils; a != NULL; a = a->next)
 		if (mk_jid_eq(a->jid, jid))
 			now = (enum affil)a->affil;
 	return now;
 }
 
-struct owners { const struct room *room; const struct room_change *change; uint32_t now, after; };
+struct owners { const struct room_change *change; uint32_t now, after; };
 
 static void count_owners(struct affil_entry *a, void *arg)
 {
@@ -152,16 +151,16 @@ static void count_owners(struct affil_entry *a, void *arg)
 	if (a->affil != AFFIL_OWNER)
 		return;
 	o->now++;
-	o->after += affil_after(o->room, o->change, a->jid, AFFIL_OWNER) == AFFIL_OWNER;
+	o->after += affil_after(o->change, a->jid, AFFIL_OWNER) == AFFIL_OWNER;
 }
 
 uint16_t affils_leave_owner(const struct room *r, const struct room_change *c)
 {
-	struct owners o = { r, c, 0, 0 };
+	struct owners o = { c, 0, 0 };
 
 	room_affils_each(r, count_owners, &o);
 	for (const struct affil_change *a = c->affils; a != NULL; a = a->next)
-		o.after += affil_after(r, c, a->jid, AFFIL_NONE) == AFFIL_OWNER;
+		o.after += affil_after(c, a->jid, AFFIL_NONE) == AFFIL_OWNER;
 	return o.now != 0 && o.after == 0 ? MK_ERR_CONFLICT : 0;
 }
 
@@ -179,7 +178,7 @@ uint16_t affil_change_ok(const struct room *r, const struct room_change *c,
 		return 0;
 	for (const struct affil_change *o = c->affils; o != NULL; o = o->next)
 		n++;
-	if (n < m->max_affiliations || affil_after(r, c, jid, room_affil(r, jid)) != AFFIL_NONE)
+	if (n < m->max_affiliations || affil_after(c, jid, room_affil(r, jid)) != AFFIL_NONE)
 		return 0;
 	*text_out = "the room has as many affiliations as it can have";
 	return MK_ERR_RESOURCE_CONSTRAINT;
@@ -229,13 +228,6 @@ static void occupant_update(struct room *r, struct occupant *o, void *arg)
 		rules_role_after((enum role)o->role, (enum affil)o->affil, a, r->conf.is_moderated), &w);
 }
 
-/* Of a domain: those of its users who have no affiliation of their own are told apart
- * by room_affil. */
-static void occupant_update_of_domain(struct room *r, struct occupant *o, void *arg)
-{
-	occupant_update(r, o, arg);
-}
-
 /*
  * Nobody inside has it: a message says so (10.3, 10.6), to those who may know the
  * address.
@@ -266,7 +258,8 @@ void affils_tell(struct room *r, const struct room_change *c, const struct mk_ji
 		struct telling t = { .by = by, .change = a };
 
 		if (mk_jid_local(a->jid).n == 0) {
-			room_occupants_each(r, occupant_update_of_domain, &t);
+			/* Whose it is, and who has one of his own, room_affil knows. */
+			room_occupants_each(r, occupant_update, &t);
 			continue;
 		}
 		room_occupants_of(r, a->jid, occupant_update, &t);
@@ -441,7 +434,7 @@ static uint16_t affil_item(const struct room *r, const struct mk_iq_req *q,
 	jid = mk_jid_to_bare(given);
 	mk_jid_unref(&given);
 	is_self = mk_jid_bare_eq(jid, mk_iq_from(q));
-	from = affil_after(r, c, jid, room_affil(r, jid));
+	from = affil_after(c, jid, room_affil(r, jid));
 	error = rules_affil_change(by.affil, from, to, is_self);
 	if (error == 0)
 		error = affil_change_ok(r, c, jid, to, text_out);
