@@ -61,6 +61,8 @@ static void keep(char **p, size_t *n, size_t *cap, const char *data, size_t data
 
 static void used(struct conn *c, size_t n)
 {
+	if (n == 0)
+		return;
 	memmove(c->in, c->in + n, c->in_n - n);
 	explicit_bzero(c->in + c->in_n - n, n);
 	c->in_n -= n;
