@@ -43,7 +43,7 @@ static void fan_one(const struct mk_jid *contact, uint32_t flags, void *arg)
 	const struct fan *f = arg;
 
 	(void)flags;
-	if (f->but == NULL || f->but->n == 0 || !names_has(f->but, mk_jid_full(contact)))
+	if (f->but == NULL || f->but->n == 0 || !names_has(f->but, contact))
 		mk_send_to(f->stanza, contact);
 }
 
@@ -112,15 +112,11 @@ static void leave_directed(struct mk_inst *i, struct mk_session *s, struct mk_st
 	const struct mk_roster_svc *r = rosters(i, &ri);
 
 	for (uint32_t k = 0; p != NULL && k < p->directed.n; k++) {
-		struct mk_jid *to = NULL;
-		int flags;
-		if (mk_jid_parsez(p->directed.v[k], &to) < 0)
-			continue;
-		flags = r != NULL ? r->flags(ri, mk_session_entity(s), to) : -1;
+		const struct mk_jid *to = names_all(&p->directed)[k];
+		int flags = r != NULL ? r->flags(ri, mk_session_entity(s), to) : -1;
 		/* Contacts have heard it with all others. */
 		if (!was_available || flags < 0 || !(flags & MK_ROSTER_FROM) || !mk_jid_is_bare(to))
 			mk_send_to(st, to);
-		mk_jid_unref(&to);
 	}
 }
 
@@ -285,7 +281,6 @@ static enum mk_verdict broadcast(struct mk_inst *i, struct mk_ev_stanza *ev)
 static enum mk_verdict directed(struct mk_inst *i, struct mk_ev_stanza *ev)
 {
 	const struct presence_conf *c = mk_inst_conf(i);
-	const char *to = mk_jid_full(ev->to);
 	struct presence *p;
 	struct mk_jid *bare;
 
@@ -294,17 +289,17 @@ static enum mk_verdict directed(struct mk_inst *i, struct mk_ev_stanza *ev)
 	if (mk_stanza_type(ev->stanza) == MK_TYPE_UNAVAILABLE) {
 		p = presence_peek(ev->session);
 		if (p != NULL)
-			names_remove(&p->directed, to);
+			names_remove(&p->directed, ev->to);
 		return MK_NEXT;
 	}
 	p = presence_of(ev->session);
-	if (p->directed.n >= c->max_directed && !names_has(&p->directed, to)) {
+	if (p->directed.n >= c->max_directed && !names_has(&p->directed, ev->to)) {
 		ev->error = MK_ERR_RESOURCE_CONSTRAINT;
 		return MK_FAIL;
 	}
-	names_add(&p->directed, to);
+	names_add(&p->directed, ev->to);
 	bare = mk_jid_to_bare(ev->to);
-	names_remove(&p->stopped, mk_jid_full(bare));
+	names_remove(&p->stopped, bare);
 	mk_jid_unref(&bare);
 	return MK_NEXT;
 }
@@ -342,8 +337,8 @@ static bool answer_directed(const struct mk_entity *e, const struct mk_jid *aske
 		const struct presence *p = presence_peek(s);
 		struct mk_stanza *st;
 		if (p == NULL || p->directed.n == 0 || !mk_session_is_open(s) ||
-		    (!names_has(&p->directed, mk_jid_full(asker)) &&
-		     !names_has(&p->directed, mk_jid_full(bare))))
+		    (!names_has(&p->directed, asker) &&
+		     !names_has(&p->directed, bare)))
 			continue;
 		any = true;
 		st = presence_last(s);
@@ -449,7 +444,6 @@ static bool is_passing(const struct mk_stanza *s)
 static enum mk_verdict on_error(struct mk_inst *i, struct mk_ev_stanza *ev)
 {
 	const struct presence_conf *c = mk_inst_conf(i);
-	const char *from;
 	struct mk_session *s;
 	struct presence *p;
 	struct mk_jid *bare;
@@ -466,17 +460,16 @@ static enum mk_verdict on_error(struct mk_inst *i, struct mk_ev_stanza *ev)
 	if (s == NULL || !mk_session_is_open(s))
 		return MK_NEXT;
 	p = presence_of(s);
-	from = mk_jid_full(ev->from);
-	if (names_has(&p->directed, from)) {
+	if (names_has(&p->directed, ev->from)) {
 		if (!is_passing(ev->stanza))
-			names_remove(&p->directed, from);
+			names_remove(&p->directed, ev->from);
 		return MK_NEXT;
 	}
 	bare = mk_jid_to_bare(ev->from);
-	if (names_has(&p->stopped, mk_jid_full(bare)))
+	if (names_has(&p->stopped, bare))
 		v = MK_DROP;
 	else if (p->stopped.n < c->max_directed)
-		names_add(&p->stopped, mk_jid_full(bare));
+		names_add(&p->stopped, bare);
 	mk_jid_unref(&bare);
 	return v;
 }

@@ -47,11 +47,16 @@ void requests_free(struct requests **q);
 
 /* ---- session.c --------------------------------------------------------------------- */
 
-/* Addresses, few. */
-struct names { uint32_t n, size; char **v; };
-bool names_has(const struct names *s, const char *name);
-void names_add(struct names *s, const char *name);
-void names_remove(struct names *s, const char *name);
+/* Addresses, few; references, so that whoever is told by presence (a room) may keep
+ * the same. Most sessions have one: it needs no array. */
+struct names { uint32_t n, size; union { struct mk_jid *one, **many; } v; };
+static inline struct mk_jid *const *names_all(const struct names *s)
+{
+	return s->size != 0 ? s->v.many : &s->v.one;
+}
+bool names_has(const struct names *s, const struct mk_jid *j);
+void names_add(struct names *s, const struct mk_jid *j);
+void names_remove(struct names *s, const struct mk_jid *j);
 
 struct presence {
 	char *xml;                     /* the last one sent to all, or NULL     */

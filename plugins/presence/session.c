@@ -11,48 +11,63 @@ static uint32_t slot;
 
 /* ---- names ---------------------------------------------------------------------------- */
 
-static bool find(const struct names *s, const char *name, uint32_t *at)
+static bool find(const struct names *s, const struct mk_jid *j, uint32_t *at)
 {
 	for (uint32_t k = 0; k < s->n; k++)
-		if (strcmp(s->v[k], name) == 0) {
+		if (mk_jid_eq(names_all(s)[k], j)) {
 			*at = k;
 			return true;
 		}
 	return false;
 }
 
-bool names_has(const struct names *s, const char *name)
+bool names_has(const struct names *s, const struct mk_jid *j)
 {
 	uint32_t at;
-	return find(s, name, &at);
+	return find(s, j, &at);
 }
 
-void names_add(struct names *s, const char *name)
+void names_add(struct names *s, const struct mk_jid *j)
 {
-	if (names_has(s, name))
+	struct mk_jid *one = s->v.one, **many;
+
+	if (names_has(s, j))
 		return;
-	if (s->n == s->size) {
-		s->size = s->size + s->size / 2 + 2;
-		s->v = mk_realloc(s->v, s->size * sizeof *s->v);
+	if (s->n == 0 && s->size == 0) {
+		s->v.one = mk_jid_ref(j);
+		s->n = 1;
+		return;
 	}
-	s->v[s->n++] = mk_strdup(name);
+	if (s->size == 0) {
+		s->size = 4;
+		s->v.many = mk_alloc(s->size * sizeof *many);
+		s->v.many[0] = one;
+	} else if (s->n == s->size) {
+		s->size += s->size / 2;
+		s->v.many = mk_realloc(s->v.many, s->size * sizeof *many);
+	}
+	s->v.many[s->n++] = mk_jid_ref(j);
 }
 
-void names_remove(struct names *s, const char *name)
+void names_remove(struct names *s, const struct mk_jid *j)
 {
+	struct mk_jid **all = (struct mk_jid **)names_all(s);
 	uint32_t at;
 
-	if (!find(s, name, &at))
+	if (!find(s, j, &at))
 		return;
-	mk_free(s->v[at]);
-	s->v[at] = s->v[--s->n];
+	mk_jid_unref(&all[at]);
+	all[at] = all[--s->n];
 }
 
 static void names_free(struct names *s)
 {
-	for (uint32_t k = 0; k < s->n; k++)
-		mk_free(s->v[k]);
-	mk_free(s->v);
+	for (uint32_t k = 0; k < s->n; k++) {
+		struct mk_jid *j = names_all(s)[k];
+		mk_jid_unref(&j);
+	}
+	if (s->size != 0)
+		mk_free(s->v.many);
 }
 
 /* ---- the slot ----------------------------------------------------------------------------- */
