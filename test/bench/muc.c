@@ -67,6 +67,7 @@ struct muc {
 	uint64_t join_presences;        /* while all joined                  */
 	uint64_t visits;                /* joins while measuring             */
 	int64_t cpu_us;
+	uint64_t next_read;             /* of memory, while settling         */
 	uint32_t part_in;               /* occupants when memory was read    */
 	int64_t part_kib, all_kib;
 	struct hist latency;
@@ -406,6 +407,20 @@ static void measure_end(struct bench *b, struct muc *m)
 	m->phase_end = b->now + DRAIN_NS;
 }
 
+/* Memory is the least that is seen of it while nothing happens: what a server has freed it
+ * gives back sooner or later. */
+static void memory_read(struct bench *b, struct muc *m)
+{
+	int64_t *least = m->phase == SETTLE ? &m->all_kib : &m->part_kib, now;
+
+	if (b->now < m->next_read)
+		return;
+	m->next_read = b->now + NS_PER_S / 4;
+	now = proc_pss_kib(b->o.server_pid, b->o.n_server_pid);
+	if (now >= 0 && (*least < 0 || now < *least))
+		*least = now;
+}
+
 /* Phases in which the rooms fill. */
 static uint64_t fill(struct bench *b, struct muc *m)
 {
@@ -439,6 +454,11 @@ static uint64_t muc_tick(struct bench *b)
 		return start_logins(b, m);
 	if (m->phase == CREATE || m->phase == JOIN_PART || m->phase == JOIN)
 		return fill(b, m);
+	if (m->phase == REST_PART || m->phase == SETTLE) {
+		memory_read(b, m);
+		if (b->now < m->phase_end)
+			return m->next_read < m->phase_end ? m->next_read : m->phase_end;
+	}
 	if (b->now >= m->phase_end) {
 		switch (m->phase) {
 		case REST:
@@ -447,12 +467,10 @@ static uint64_t muc_tick(struct bench *b)
 			return b->now;
 		case REST_PART:
 			m->part_in = m->n_in;
-			m->part_kib = proc_pss_kib(b->o.server_pid, b->o.n_server_pid);
 			m->join_cpu_us -= bench_server_cpu(b);
 			phase_enter(b, m, JOIN, 0);
 			return b->now;
 		case SETTLE:
-			m->all_kib = proc_pss_kib(b->o.server_pid, b->o.n_server_pid);
 			begin(b, m);
 			break;
 		case WARMUP:
