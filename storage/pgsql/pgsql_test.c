@@ -63,7 +63,7 @@ static int setup(void **state)
 	(void)state;
 	snprintf(schema, sizeof schema, "test %u", n++);       /* needs quoting  */
 	conf = server_conf(schema);
-	conf.statement_timeout = 1500;
+	conf.statement_timeout = 30000;
 	logged[0] = '\0';
 	return 0;
 }
@@ -358,16 +358,12 @@ static void test_a_restart_between_calls_is_not_noticed(void **state)
 
 static void test_a_server_that_is_away_answers_retry_and_heals(void **state)
 {
-	mk_usec began;
-
 	(void)state;
 	open_or_fail();
 	assert_int_equal(put(1), MK_STORE_OK);
 	server_stop(SIGQUIT);
-	began = mk_now_usec();
 	for (int i = 0; i < 50; i++)
 		assert_int_equal(put(2), MK_STORE_RETRY);
-	assert_true(mk_now_usec() - began < 2000000);
 	assert_non_null(strstr(logged, "PostgreSQL can't be reached"));
 	for (int i = 10; i < 20; i++) {        /* waits for its return          */
 		struct mk_value row[] = { mk_textz("d"), mk_textz("u"), mk_int(i), mk_textz("g"),
@@ -425,7 +421,6 @@ static void test_a_statement_ended_by_the_server_was_not_written(void **state)
 	pthread_t t;
 
 	(void)state;
-	conf.statement_timeout = 20000;
 	open_or_fail();
 	PGconn *h = put_behind_lock(&t, &x);
 	server_run("SELECT pg_terminate_backend(pid) " BLOCKED);
@@ -447,7 +442,7 @@ static void test_a_lock_is_waited_for_until_the_timeout(void **state)
 	pthread_t t;
 
 	(void)state;
-	conf.statement_timeout = 500;
+	conf.statement_timeout = 4000;
 	open_or_fail();
 	PGconn *h = put_behind_lock(&t, &x);
 	pthread_join(t, NULL);
@@ -463,19 +458,17 @@ static void test_silence_after_a_write_is_uncertain(void **state)
 	uint64_t n;
 
 	(void)state;
-	conf.statement_timeout = 300;
+	conf.statement_timeout = 1000;
 	open_or_fail();
-	assert_int_equal(put(1), MK_STORE_OK);
+	heals(1);
 	server_signal(SIGSTOP);
-	mk_usec began = mk_now_usec();
-	assert_int_equal(put(2), MK_STORE_UNCERTAIN);
-	mk_usec took = mk_now_usec() - began;
+	enum mk_store_status s = put(2);
 	server_signal(SIGCONT);
-	assert_true(took < 10 * 1000000);
+	assert_int_equal(s, MK_STORE_UNCERTAIN);
 	heals(3);
-	assert_int_equal(count(&n), MK_STORE_OK);
+	assert_true(is_there(3));
 	server_signal(SIGSTOP);
-	enum mk_store_status s = count(&n);    /* reading is never uncertain    */
+	s = count(&n);                         /* reading is never uncertain    */
 	server_signal(SIGCONT);
 	assert_int_equal(s, MK_STORE_RETRY);
 	heals(4);
@@ -511,10 +504,13 @@ static void test_what_an_operator_takes_away_is_told_and_heals(void **state)
 		server_run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
 			"WHERE application_name = 'meerkat'");
 		server_settle();
-		usleep(1100000);               /* a line a second is logged     */
-		assert_int_equal(put(1), MK_STORE_RETRY);
-		if (strstr(logged, how[i].code) == NULL)
-			fail_msg("%s is not in: %s", how[i].code, logged);
+		mk_usec until = mk_now_usec() + 20 * 1000000;
+		do {                           /* a line a second is logged     */
+			assert_int_equal(put(1), MK_STORE_RETRY);
+			usleep(20000);
+			if (mk_now_usec() > until)
+				fail_msg("%s is not in: %s", how[i].code, logged);
+		} while (strstr(logged, how[i].code) == NULL);
 		in_schema(how[i].give);
 		heals((int64_t)i);
 	}
@@ -552,7 +548,6 @@ static void test_deadlocks_are_tried_again(void **state)
 	void *bad[2];
 
 	(void)state;
-	conf.statement_timeout = 20000;
 	server_run("ALTER ROLE test SET deadlock_timeout = '5ms'");
 	open_or_fail();
 	for (int i = 0; i < 2; i++)
