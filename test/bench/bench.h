@@ -64,6 +64,8 @@ struct options {
 	unsigned int rooms;
 	unsigned int occupants;         /* of each room                      */
 	unsigned int churn;             /* of them, who come and go          */
+	unsigned int archive;           /* messages of a pair                */
+	unsigned int page;              /* results of a query                */
 	int pin;                        /* -1: not pinned                    */
 	double rate;                    /* per second; 0: no limit           */
 	double seconds;
@@ -196,7 +198,7 @@ struct mode {
 	void (*report)(struct bench *b, struct report *r);
 };
 
-extern const struct mode idle_mode, chat_mode, login_mode, muc_mode;
+extern const struct mode idle_mode, chat_mode, login_mode, muc_mode, archive_mode, offline_mode;
 
 struct bench {
 	struct options o;

@@ -216,7 +216,8 @@ static int pin(int cpu)
 static int choose_mode(struct bench *b)
 {
 	static const struct mode *const modes[] = {
-		&idle_mode, &chat_mode, &login_mode, &muc_mode };
+		&idle_mode, &chat_mode, &login_mode, &muc_mode,
+		&archive_mode, &offline_mode };
 
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		if (strcmp(b->o.mode, modes[i]->name) == 0)

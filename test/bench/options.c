@@ -55,7 +55,7 @@ static const struct {
 	{ "to", COUNT, AT(to), "N", "idle: to here (--sessions)" },
 	{ "hold", REAL, AT(hold), "S", "idle: seconds to stay when all are in (5)" },
 	{ "settle", REAL, AT(settle), "S", "rest before measuring (1)" },
-	{ "pairs", COUNT, AT(pairs), "P", "chat: pairs of users (100)" },
+	{ "pairs", COUNT, AT(pairs), "P", "chat, archive, offline: pairs of users (100; archive 1)" },
 	{ "window", COUNT, AT(window), "W", "chat, muc: messages per pair or occupant (1)" },
 	{ "bytes", COUNT, AT(bytes), "B", "chat, muc: bytes of a body (100)" },
 	{ "bare", FLAG, AT(bare), NULL, "chat: send to bare JIDs" },
@@ -65,7 +65,9 @@ static const struct {
 	{ "quiet", FLAG, AT(quiet), NULL, "muc: broadcast presence of moderators only" },
 	{ "service", TEXT, AT(service), "NAME", "muc: where rooms are (conference.DOMAIN)" },
 	{ "messages", COUNT, AT(messages), "N", "chat, muc: stop after N deliveries, not after\n"
-	  "                               --seconds" },
+	  "                               --seconds; offline: so many (500 of a pair)" },
+	{ "archive", COUNT, AT(archive), "N", "archive: messages that archives hold (100000)" },
+	{ "page", COUNT, AT(page), "N", "archive: results of a query (50)" },
 	{ "seconds", REAL, AT(seconds), "T", "not idle: length of the measurement (10)" },
 	{ "warmup", REAL, AT(warmup), "S", "not idle: seconds before it (1)" },
 	{ "logins", COUNT, AT(logins), "N", "login: stop after N, not after --seconds" },
@@ -111,11 +113,13 @@ int options_name(const char *format, unsigned int n, char *out, size_t cap)
 
 void options_usage(void)
 {
-	puts("usage: meerkat-bench idle|chat|login|muc [options]\n\n"
+	puts("usage: meerkat-bench idle|chat|login|muc|archive|offline [options]\n\n"
 	     "  idle   log in N sessions and keep them: memory and login rate\n"
 	     "  chat   pairs exchange messages: rate, latency, CPU\n"
 	     "  login  connect, authenticate, bind, close, over and over\n"
-	     "  muc    rooms: messages to all, or joins and leaves; memory per occupant\n");
+	     "  muc    rooms: messages to all, or joins and leaves; memory per occupant\n"
+	     "  archive  pages of an archive (XEP-0313)\n"
+	     "  offline  messages stored for who is away, and delivered at login\n");
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		char left[64];
 
@@ -221,8 +225,12 @@ static int settle(struct options *o)
 	if (o->websocket && (o->starttls || o->websocket[0] != '/' || strlen(o->websocket) > 200 ||
 	    strpbrk(o->websocket, " \r\n")))
 		return complain("--websocket takes a path, and no --starttls");
-	if (o->concurrency == 0 || o->pairs == 0 || o->window == 0 || o->sm_every == 0)
-		return complain("--concurrency, --pairs, --window and --sm-every start at 1");
+	if (o->concurrency == 0 || o->window == 0 || o->sm_every == 0)
+		return complain("--concurrency, --window and --sm-every start at 1");
+	if (!o->pairs)
+		o->pairs = strcmp(o->mode, "archive") == 0 ? 1 : 100;
+	if (o->page == 0 || o->archive == 0)
+		return complain("--page and --archive start at 1");
 	if (o->rooms == 0 || o->occupants < 2 || o->churn >= o->occupants)
 		return complain("--rooms starts at 1, --occupants at 2; --churn is less than it");
 	if ((uint64_t)o->rooms * o->occupants > 1000000)
@@ -253,7 +261,7 @@ static int settle(struct options *o)
 	if (strcmp(o->mode, "muc") == 0)
 		o->slots = o->rooms * o->occupants;
 	else
-		o->slots = strcmp(o->mode, "chat") == 0 ? 2 * o->pairs : o->sessions;
+		o->slots = strcmp(o->mode, "idle") == 0 ? o->sessions : 2 * o->pairs;
 	o->users = o->slots;
 	return 0;
 }
@@ -270,7 +278,7 @@ int options_read(struct options *o, int argc, char **argv)
 		                "-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:"
 		                "+GROUP-SECP384R1",
 		.concurrency = 64, .timeout = 30, .sm_every = 10, .hold = 5,
-		.settle = 1, .pairs = 100, .window = 1, .bytes = 100, .rooms = 10,
+		.settle = 1, .archive = 100000, .page = 50, .window = 1, .bytes = 100, .rooms = 10,
 		.occupants = 50,
 		.seconds = 10, .warmup = 1, .pin = -1,
 	};
@@ -286,7 +294,7 @@ int options_read(struct options *o, int argc, char **argv)
 	if (o->help || o->version)
 		return 0;
 	if (optind + 1 != argc)
-		return complain("give one mode: idle, chat, login or muc (see --help)");
+		return complain("give one mode: idle, chat, login, muc, archive or offline (see --help)");
 	o->mode = argv[optind];
 	if (o->n_connect == 0)
 		o->connect[o->n_connect++] = "127.0.0.1";
