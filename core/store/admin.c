@@ -145,6 +145,7 @@ int mk_store_export(struct mk_store *st, const struct mk_jid *user,
 		.fn = fn, .arg = arg };
 
 	struct mk_arena callers = pages_begin(st);
+	mk_append_flush();             /* what was said a moment ago is the user's, too */
 	mk_tables_each(export_table, &w);
 	pages_end(st, callers);
 	return w.result;
@@ -242,6 +243,9 @@ int mk_store_erase_user(struct mk_store *st, const struct mk_jid *user, uint64_t
 	struct work w = { .st = st, .domain = mk_jid_domain(user), .user = mk_jid_local(user) };
 
 	struct mk_arena callers = pages_begin(st);
+	/* Rows that are still queued would stand there afterwards. */
+	if (mk_append_flush() != MK_STORE_OK)
+		w.result = -MK_EIO;
 	mk_tables_each(erase_table, &w);
 	pages_end(st, callers);
 	if (rows_out != NULL)
@@ -295,6 +299,8 @@ int mk_store_drop_domain(struct mk_store *st, struct mk_str domain, uint64_t *ro
 	    memchr(domain.p, '\0', domain.n) != NULL)
 		return -MK_EINVAL;
 	struct mk_arena callers = pages_begin(st);
+	if (mk_append_flush() != MK_STORE_OK)
+		w.result = -MK_EIO;
 	mk_tables_each(drop_table, &w);
 	pages_end(st, callers);
 	if (rows_out != NULL)

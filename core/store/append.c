@@ -140,17 +140,38 @@ uint64_t mk_append_mark(const struct mk_table *t)
 	return mark;
 }
 
+static enum mk_store_status backend_wait(struct mk_store_backend *b, uint64_t mark);
+
 enum mk_store_status mk_append_wait(struct mk_store *st, const struct mk_table *t,
 	uint64_t mark)
 {
 	const struct mk_table_info *info = mk_table_find(t);
+
+	MK_CHECK(st, MK_STORE_MAGIC);
+	return info != NULL ? backend_wait(info->backend, mark) : MK_STORE_INVALID;
+}
+
+enum mk_store_status mk_append_flush(void)
+{
+	enum mk_store_status worst = MK_STORE_OK;
+
+	for (unsigned k = 0; k < mk_store_backend_count(); k++) {
+		struct mk_store_backend *b = mk_store_backend_at(k);
+		pthread_mutex_lock(&b->append_lock);
+		uint64_t mark = b->append_last;
+		pthread_mutex_unlock(&b->append_lock);
+		enum mk_store_status s = backend_wait(b, mark);
+		if (s != MK_STORE_OK)
+			worst = s;
+	}
+	return worst;
+}
+
+static enum mk_store_status backend_wait(struct mk_store_backend *b, uint64_t mark)
+{
 	struct timespec until;
 	int r = 0;
 
-	MK_CHECK(st, MK_STORE_MAGIC);
-	if (info == NULL)
-		return MK_STORE_INVALID;
-	struct mk_store_backend *b = info->backend;
 	if (atomic_load_explicit(&b->append_durable, memory_order_acquire) >= mark)
 		return MK_STORE_OK;
 	deadline(&until, WAIT_MAX);

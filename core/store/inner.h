@@ -107,6 +107,8 @@ enum mk_store_status mk_store_leave(struct mk_store *st, struct mk_store_backend
 /* limit: rows of all backends together; wait_ms: for company. */
 void mk_append_open(int64_t limit, int64_t wait_ms);
 int  mk_append_start(struct mk_store_backend *b);
+/* Waits until what is queued now is written. Any thread that may block. */
+enum mk_store_status mk_append_flush(void);
 /* Writes what is queued, once more if that fails, and ends the thread. */
 void mk_append_stop(struct mk_store_backend *b);
 

@@ -20,7 +20,7 @@ static const struct mk_column box_columns[] = {
 	{ "user", MK_TEXT, MK_COL_PARTITION },         /* or a room's bare JID  */
 	{ "id", MK_INT, MK_COL_SORT },                 /* mk_stanza_uid: has the time */
 	{ "peer", MK_TEXT, MK_COL_FILTER },            /* bare                  */
-	{ "flags", MK_INT, 0 },                        /* enum box_flag         */
+	{ "flags", MK_INT, MK_COL_FILTER },            /* enum box_flag         */
 	{ "size", MK_INT, 0 },                         /* bytes of the stanza   */
 	{ "stanza", MK_TEXT, MK_COL_NULL },            /* absent: in archive_body */
 	{ 0 }
@@ -358,6 +358,10 @@ static void bounds_make(struct bounds *b, const struct box_range *r)
 		b->equals[BOX_PEER] = mk_text(r->with);        /* archive_text's, too   */
 		b->range.equals = b->equals;
 	}
+	if (r->waits) {
+		b->equals[BOX_FLAGS] = mk_int(BOX_WAITS);
+		b->range.equals = b->equals;
+	}
 }
 
 /* Days on which there is something with r->with, within r, in the order of reading. */
@@ -578,6 +582,18 @@ enum mk_store_status box_replace(struct mk_store *st, struct owner o, const stru
 	                    : mk_put(st, &archive_box, row, MK_ANY);
 }
 
+void box_reflag(struct mk_store *st, struct owner o, const struct entry *e, int64_t flags,
+	struct mk_write *w)
+{
+	struct mk_value row[BOX_COLUMNS] = { mk_text(o.domain), mk_text(o.user), mk_int(e->id),
+		mk_text(e->with), mk_int(flags), mk_int(e->size),
+		e->is_shared ? mk_absent() : mk_text(e->xml) };
+	struct mk_value *kept = mk_arena_alloc(mk_store_arena(st), sizeof row);
+
+	memcpy(kept, row, sizeof row);
+	*w = (struct mk_write){ MK_WRITE_PUT, &archive_box, kept, MK_ANY };
+}
+
 /* The shared body, unless the other one has its row. */
 static enum mk_store_status body_release(struct mk_store *st, struct owner o, const struct entry *e)
 {
@@ -622,7 +638,7 @@ enum mk_store_status box_delete(struct mk_store *st, struct owner o, const struc
 
 /* ---- the service ------------------------------------------------------------------------ */
 
-static int code_of(enum mk_store_status s)
+int code_of(enum mk_store_status s)
 {
 	switch (s) {
 	case MK_STORE_OK:
@@ -659,7 +675,7 @@ void svc_append(struct mk_inst *i, const struct mk_ev_stanza *ev, const struct m
 	mk_metric_add(i, STORED, 1);
 }
 
-static void entry_out(struct mk_store *st, const struct entry *e, struct mk_archive_entry *out)
+void entry_out(struct mk_store *st, const struct entry *e, struct mk_archive_entry *out)
 {
 	struct mk_elem *message = NULL;
 

@@ -53,7 +53,7 @@ static const struct mk_metric *const metrics[] = { &m_stored, &m_queries, &m_res
 	&m_quota, &m_retracted, &m_refused, NULL };
 
 static const struct mk_table *const tables[] = { &archive_box, &archive_body, &archive_days,
-	&archive_text, &archive_prefs, NULL };
+	&archive_text, &archive_prefs, &archive_cursor, NULL };
 
 /* ---- what is archived ------------------------------------------------------------- */
 
@@ -108,6 +108,8 @@ static void archive(struct mk_inst *i, struct mk_ev_stanza *ev, bool is_in)
 		}
 	} else {
 		e.is_shared = can_share(other, mine) && shared_noted(e.id, mine);
+		if (waits_note(i, ev))
+			e.flags |= BOX_WAITS;
 		e.xml = stored_text(a, ev->stanza, mine);
 	}
 	box_append(i, ev, owner_of_account(mine), &e, words);
@@ -310,6 +312,7 @@ static int load(struct mk_module *m)
 	int r = prefs_load(m);
 
 	archive_load();
+	waits_load();
 	return r < 0 ? r : query_load(m);
 }
 
@@ -355,7 +358,8 @@ static int start(struct mk_inst *i)
 		.fn = on_prefs };
 	static const struct mk_archive_svc svc = { .size = sizeof svc, .append = svc_append,
 		.query = svc_query, .recent = svc_recent, .get = svc_get, .replace = svc_replace,
-		.erase = svc_erase };
+		.erase = svc_erase, .is_waiting = svc_is_waiting, .wait = svc_wait,
+		.waiting = svc_waiting, .delivered = svc_delivered };
 	struct mam *m = mk_alloc(sizeof *m);
 	int r;
 

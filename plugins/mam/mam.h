@@ -1,7 +1,7 @@
 /*
  * mam/mam.h - what the files of this plugin share
  *
- * archive.c keeps and reads archives, query.c speaks the protocol, prefs.c knows
+ * archive.c keeps and reads archives, waits.c knows what is to be delivered, query.c speaks the protocol, prefs.c knows
  * whose messages are kept, keep.c lets old ones go, mam.c is the plugin.
  */
 #ifndef MAM_H
@@ -36,7 +36,8 @@ enum mam_metric { STORED, QUERIES, RESULTS, EXPIRED, OVER_QUOTA, RETRACTED, REFU
 
 /* ---- archive.c ----------------------------------------------------------------- */
 
-extern const struct mk_table archive_box, archive_body, archive_days, archive_text, archive_prefs;
+extern const struct mk_table archive_box, archive_body, archive_days, archive_text,
+	archive_prefs, archive_cursor;
 
 void archive_load(void);
 /* Rows of archive_days may have been erased. Any thread. */
@@ -45,6 +46,8 @@ void days_forget(void);
 enum box_flag {
 	BOX_OUT = 1,                   /* the owner sent it                     */
 	BOX_GROUPCHAT = 2,             /* a room's message in a user's archive  */
+	BOX_WAITS = 4,                 /* nobody was there: to be delivered, if it is
+	                                * behind the cursor                     */
 };
 
 /* Whose archive: the first columns of its rows. */
@@ -79,6 +82,7 @@ struct box_range {
 	int64_t after, before;         /* exclusive; INT64_MIN, INT64_MAX: open */
 	struct mk_str with;            /* bare; n 0 = any                       */
 	const char *search;            /* or NULL                               */
+	bool waits;                    /* only those with no flag but BOX_WAITS */
 	uint32_t limit;
 	bool backward;
 };
@@ -99,11 +103,29 @@ enum mk_store_status box_replace(struct mk_store *st, struct owner o, const stru
 	struct mk_str xml);
 /* What is to be found of it by search. */
 enum mk_store_status text_delete(struct mk_store *st, struct owner o, int64_t id);
+/* The row's flags changed, as part of a batch: *w, with memory of the job's arena. */
+void box_reflag(struct mk_store *st, struct owner o, const struct entry *e, int64_t flags,
+	struct mk_write *w);
+int code_of(enum mk_store_status s);
+void entry_out(struct mk_store *st, const struct entry *e, struct mk_archive_entry *out);
 /* Those of archive_days that are before an id's. */
 enum mk_store_status days_delete(struct mk_store *st, struct owner o, int64_t before);
 /* With bodies that no other row needs. */
 enum mk_store_status box_delete(struct mk_store *st, struct owner o, const struct entry *e,
 	uint32_t n);
+
+/* ---- waits.c -------------------------------------------------------------------- */
+
+/* Whether a message to account, which is archived now, is to be marked as waiting;
+ * notes it if so. At the account's home. */
+bool waits_note(struct mk_inst *i, const struct mk_ev_stanza *ev);
+bool svc_is_waiting(struct mk_inst *i, const struct mk_jid *account, int64_t id);
+int svc_wait(struct mk_inst *i, struct mk_store *st, const struct mk_jid *account, int64_t id);
+int svc_waiting(struct mk_inst *i, struct mk_store *st, const struct mk_jid *account,
+	int64_t after, uint32_t limit, void (*fn)(void *arg, const struct mk_archive_entry *entry), void *arg);
+int svc_delivered(struct mk_inst *i, struct mk_store *st, const struct mk_jid *account,
+	const int64_t *id, uint32_t n);
+void waits_load(void);
 
 /* The offered service, but for query(). */
 void svc_append(struct mk_inst *i, const struct mk_ev_stanza *ev, const struct mk_jid *owner,

@@ -2,7 +2,9 @@
  * offline - messages for users who are not here, until they come (XEP-0160)
  *
  * What nobody took is stored in a job, under the stanza's uid: a replay of the
- * journal stores it once. When a session of the user becomes available, it gets
+ * journal stores it once. Where there is an archive (svc:archive/1) that has the
+ * message anyway, it is only marked there as waiting, mostly when it was appended.
+ * Both are delivered, rows of ours first. When a session of the user becomes available, it gets
  * what there is, a page at a time; a page is deleted when the connection took it
  * (or the session holds it for a client that will come back, XEP-0198, in the
  * journal, which must have reached the disk by then).
@@ -13,6 +15,7 @@
  */
 #include <meerkat/auth.h>
 #include <meerkat/plugin.h>
+#include <meerkat/svc/archive.h>
 
 #define NS_DELAY "urn:xmpp:delay"
 #define NS_HINTS "urn:xmpp:hints"
@@ -143,13 +146,31 @@ static enum mk_verdict refuse_full(struct mk_inst *i, struct mk_ev_stanza *ev)
 	return MK_FAIL;
 }
 
+/* Job: whether the archive has it, and keeps it for later; 0, -MK_ENOENT, or -MK_E... */
+static int archived(struct mk_inst *i, struct mk_ev_stanza *ev, struct mk_store *st)
+{
+	struct mk_inst *inst;
+	const struct mk_archive_svc *svc = mk_service_get(i, "archive", 1, &inst);
+	int r = svc != NULL ? svc->wait(inst, st, ev->to, mk_stanza_uid(ev->stanza)) : -MK_ENOENT;
+
+	if (r == 0)
+		mk_metric_add(i, STORED, 1);
+	return r;
+}
+
 static enum mk_verdict store(struct mk_inst *i, struct mk_ev_stanza *ev, struct mk_store *st)
 {
-	struct mk_jid *user = mk_jid_to_bare(ev->to);
-	enum mk_auth_answer exists = mk_account_exists(st, user);
+	struct mk_jid *user;
+	enum mk_auth_answer exists;
 	enum mk_store_status status;
 	bool is_full;
+	int r = archived(i, ev, st);
 
+	if (r != -MK_ENOENT)
+		return r == 0 ? MK_DONE : refuse(i, ev, r == -MK_EAGAIN ? MK_STORE_RETRY
+		                                                        : MK_STORE_UNCERTAIN);
+	user = mk_jid_to_bare(ev->to);
+	exists = mk_account_exists(st, user);
 	mk_jid_unref(&user);
 	switch (exists) {
 	case MK_AUTH_YES:
@@ -169,11 +190,18 @@ static enum mk_verdict store(struct mk_inst *i, struct mk_ev_stanza *ev, struct 
 
 static enum mk_verdict on_failed(struct mk_inst *i, struct mk_ev_stanza *ev)
 {
-	(void)i;
+	struct mk_inst *inst;
+	const struct mk_archive_svc *svc;
+
 	if (mk_ev_is_taken(ev))
 		return MK_NEXT;
-	if (is_for_later(ev->stanza))
-		return mk_ev_job(ev, store);
+	if (is_for_later(ev->stanza)) {
+		svc = mk_service_get(i, "archive", 1, &inst);
+		if (svc == NULL || !svc->is_waiting(inst, ev->to, mk_stanza_uid(ev->stanza)))
+			return mk_ev_job(ev, store);
+		mk_metric_add(i, STORED, 1);
+		return MK_DONE;
+	}
 	return is_passing(ev->stanza) ? MK_DROP : MK_NEXT;
 }
 
@@ -195,6 +223,8 @@ struct delivery {
 	int64_t uid[PAGE];
 	uint32_t n, sent;
 	bool is_over;                  /* there was no more                     */
+	bool is_archive;               /* the page is of the archive            */
+	int64_t after;                 /* the archive was delivered up to here  */
 	enum mk_store_status status;
 };
 struct place { struct delivery *delivery; };
@@ -249,41 +279,65 @@ static struct mk_session *somebody(const struct mk_entity *e)
 	return s;
 }
 
-/* The stored message as it is to be sent; NULL if it can't be read. */
-static struct mk_stanza *restore(struct mk_store *st, const struct mk_row *row)
+/* The message as it is to be sent; NULL if it can't be. */
+static struct mk_stanza *restore(const struct mk_elem *e, struct mk_str domain, int64_t uid,
+	int64_t time)
 {
-	struct mk_str domain = mk_value_str(&row->v[0]);
-	struct mk_elem *e, *c;
+	struct mk_elem *c;
 	struct mk_stanza *s;
 	char stamp[32];
 
-	if (mk_elem_read(mk_store_arena(st), mk_value_str(&row->v[COL_STANZA]), &e) < 0)
-		return NULL;
 	for (c = mk_elem_first(e); c != NULL; c = mk_elem_next(c))
 		if (mk_elem_is(c, "delay", NS_DELAY) && mk_elem_attr(c, "from") != NULL &&
 		    mk_str_eqz(domain, mk_elem_attr(c, "from")))
 			break;
 	if (mk_stanza_from_elem(e, &s) < 0)
 		return NULL;
-	mk_stanza_set_uid(s, row->v[COL_UID].as.i);
+	mk_stanza_set_uid(s, uid);
 	if (c == NULL) {
 		c = mk_elem_add_text(mk_stanza_root(s), "delay", NS_DELAY, MK_STR("Offline Storage"));
 		mk_elem_setf(c, "from", "%.*s", (int)domain.n, domain.p);
-		mk_time_format(stamp, row->v[COL_TIME].as.i);
+		mk_time_format(stamp, time);
 		mk_elem_set(c, "stamp", stamp);
 	}
 	return s;
 }
 
-/* Job: deletes the page that was sent, and reads the next. */
-static void turn_page(struct mk_inst *i, struct mk_store *st, void *data)
+static void page_add(struct delivery *d, struct mk_stanza *s, int64_t uid, size_t bytes)
 {
-	struct delivery *d = data;
+	if (s == NULL)
+		mk_log(d->inst, MK_ERROR, "stored message can't be read", "user=%s uid=%lld",
+			mk_jid_full(mk_session_jid(d->session)), (long long)uid);
+	d->uid[d->n] = uid;
+	d->bytes[d->n] = bytes;
+	d->page[d->n++] = s;
+}
+
+static enum mk_store_status rows_read(struct delivery *d, struct mk_store *st)
+{
+	const struct mk_jid *to = mk_session_jid(d->session);
+	struct mk_value partition[] = { mk_text(mk_jid_domain(to)), mk_text(mk_jid_local(to)) };
+	struct mk_range first = { .size = sizeof first, .limit = PAGE };
+	struct mk_rows rows;
+	enum mk_store_status status = mk_query(st, &offline_message, partition, &first, &rows);
+
+	for (uint32_t k = 0; status == MK_STORE_OK && k < rows.n; k++) {
+		const struct mk_value *v = rows.row[k].v;
+		struct mk_str text = mk_value_str(&v[COL_STANZA]);
+		struct mk_stanza *s = NULL;
+		struct mk_elem *e;
+		if (mk_elem_read(mk_store_arena(st), text, &e) == 0)
+			s = restore(e, mk_jid_domain(to), v[COL_UID].as.i, v[COL_TIME].as.i);
+		page_add(d, s, v[COL_UID].as.i, text.n);
+	}
+	return status;
+}
+
+static enum mk_store_status rows_delete(struct delivery *d, struct mk_store *st)
+{
 	const struct mk_jid *to = mk_session_jid(d->session);
 	struct mk_value keys[PAGE][3];
 	struct mk_write writes[PAGE];
-	struct mk_range first = { .size = sizeof first, .limit = PAGE };
-	struct mk_rows rows;
 
 	for (uint32_t k = 0; k < d->n; k++) {
 		keys[k][0] = mk_text(mk_jid_domain(to));
@@ -291,23 +345,61 @@ static void turn_page(struct mk_inst *i, struct mk_store *st, void *data)
 		keys[k][2] = mk_int(d->uid[k]);
 		writes[k] = (struct mk_write){ MK_WRITE_DELETE, &offline_message, keys[k], MK_ANY };
 	}
-	d->status = d->n != 0 ? mk_batch(st, writes, d->n, NULL) : MK_STORE_OK;
+	return mk_batch(st, writes, d->n, NULL);
+}
+
+/* The archive's, which has no ids of its own in them. */
+static void entry_add(void *arg, const struct mk_archive_entry *entry)
+{
+	struct delivery *d = arg;
+	const struct mk_jid *to = mk_session_jid(d->session);
+	struct mk_str bare = mk_jid_bare(to);
+	struct mk_stanza *s = NULL;
+	struct mk_elem *id;
+
+	if (entry->message != NULL)
+		s = restore(entry->message, mk_jid_domain(to), entry->id, mk_uid_wall_ms(entry->id));
+	if (s != NULL) {
+		id = mk_elem_add(mk_stanza_root(s), "stanza-id", "urn:xmpp:sid:0");
+		mk_elem_setf(id, "by", "%.*s", (int)bare.n, bare.p);
+		mk_elem_setf(id, "id", "%lld", (long long)entry->id);
+	}
+	page_add(d, s, entry->id, s != NULL ? mk_stanza_bytes(s) : 0);
+}
+
+static enum mk_store_status status_of(int r)
+{
+	return r >= 0 ? MK_STORE_OK : r == -MK_EAGAIN ? MK_STORE_RETRY : MK_STORE_UNCERTAIN;
+}
+
+/* Job: lets go of the page that was sent, and reads the next. */
+static void turn_page(struct mk_inst *i, struct mk_store *st, void *data)
+{
+	struct delivery *d = data;
+	const struct mk_jid *to = mk_session_jid(d->session);
+	struct mk_inst *inst;
+	const struct mk_archive_svc *svc = mk_service_get(i, "archive", 1, &inst);
+
+	d->status = MK_STORE_OK;
+	if (d->n != 0 && d->is_archive) {
+		if (svc != NULL)
+			d->status = status_of(svc->delivered(inst, st, to, d->uid, d->n));
+		d->after = d->uid[d->n - 1];
+	} else if (d->n != 0) {
+		d->status = rows_delete(d, st);
+	}
 	if (d->status != MK_STORE_OK)
 		return;
 	page_clear(d);
-	keys[0][0] = mk_text(mk_jid_domain(to));
-	keys[0][1] = mk_text(mk_jid_local(to));
-	d->status = mk_query(st, &offline_message, keys[0], &first, &rows);
-	if (d->status != MK_STORE_OK)
-		return;
-	for (d->n = 0; d->n < rows.n; d->n++) {
-		const struct mk_row *row = &rows.row[d->n];
-		d->uid[d->n] = row->v[COL_UID].as.i;
-		d->bytes[d->n] = mk_value_str(&row->v[COL_STANZA]).n;
-		d->page[d->n] = restore(st, row);
-		if (d->page[d->n] == NULL)
-			mk_log(i, MK_ERROR, "stored message can't be read", "user=%s uid=%lld",
-				mk_jid_full(to), (long long)d->uid[d->n]);
+	/* It is over when neither has anything: a message that came meanwhile may be
+	 * in the other. */
+	for (int tries = 0; tries < 2 && d->n == 0 && d->status == MK_STORE_OK; tries++) {
+		if (tries > 0)
+			d->is_archive = !d->is_archive;
+		if (!d->is_archive)
+			d->status = rows_read(d, st);
+		else if (svc != NULL)
+			d->status = status_of(svc->waiting(inst, st, to, d->after, PAGE, entry_add, d));
 	}
 	d->is_over = d->n == 0;
 }
@@ -489,6 +581,8 @@ static enum mk_verdict store_behind(struct mk_inst *i, struct mk_ev_stanza *ev,
 	enum mk_store_status status;
 	bool is_full;
 
+	if (archived(i, ev, st) == 0)
+		return MK_DONE;
 	status = put(i, ev, st, &is_full);
 	if (status != MK_STORE_OK)
 		return MK_NEXT;        /* better out of order than not at all       */
@@ -522,19 +616,27 @@ static int load(struct mk_module *m)
 	return mk_slot_register(m, &slot, &place_slot);
 }
 
+/* That somebody delivers what waits is all that others need to know. */
+static const struct { uint32_t size; } offline_svc = { sizeof offline_svc };
+
 static int start(struct mk_inst *i)
 {
 	int r;
 
 	if ((r = mk_on_stanza_failed(i, MK_PRIO_LAST, MK_M_MESSAGE, on_failed)) < 0 ||
 	    (r = mk_on_stanza_in(i, MK_PRIO_REWRITE, MK_M_PRESENCE, on_presence)) < 0 ||
+	    (r = mk_service_offer(i, "offline", 1, &offline_svc)) < 0 ||
 	    (r = mk_on_session_resumed(i, MK_PRIO_LAST, on_resumed)) < 0 ||
 	    (r = mk_on_stanza_deliver(i, MK_PRIO_ROUTE - 10, MK_M_MESSAGE, on_message)) < 0)
 		return r;
 	return mk_disco_feature(i, MK_DISCO_HOST, "msgoffline");
 }
 
+static const char *const needs[] = { "?svc:archive/1", NULL };
+static const char *const gives[] = { "svc:offline/1", NULL };
+
 MK_PLUGIN(offline, "offline", .flags = MK_PLUGIN_PER_TYPE, .version = "1.0",
 	.license = "BSD-2-Clause",
-	.summary = "Keeps messages for users who are not available (XEP-0160).",
+	.summary = "Keeps messages for users who are not available (XEP-0160).", .needs = needs,
+	.gives = gives,
 	.conf = &schema, .tables = tables, .metrics = metrics, .load = load, .start = start)

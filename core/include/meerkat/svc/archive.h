@@ -79,6 +79,30 @@ struct mk_archive_svc {
 		int64_t id, const struct mk_elem *message);
 	/* All of it: the room is no more. */
 	int (*erase)(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner);
+
+	/*
+	 * ---- messages of accounts that wait for their delivery (XEP-0160) ----
+	 *
+	 * They are not stored a second time: entries are marked as waiting, those up to a
+	 * cursor of the account have been delivered.
+	 */
+
+	/* At the account's home, of a stanza that came through stanza_deliver: it was
+	 * appended as one that waits, as nobody was there. True once; else, see wait(). Only
+	 * where somebody delivers such messages ("svc:offline/1") they are marked so. */
+	bool (*is_waiting)(struct mk_inst *i, const struct mk_jid *account, int64_t id);
+	/* In a job that holds the account: from now on it waits. -MK_ENOENT: it is not
+	 * in the archive. */
+	int (*wait)(struct mk_inst *i, struct mk_store *st, const struct mk_jid *account,
+		int64_t id);
+	/* In a job: those that wait, with ids above after (0: whatever waits), at most limit
+	 * (<= 1000), oldest first; how many. */
+	int (*waiting)(struct mk_inst *i, struct mk_store *st, const struct mk_jid *account,
+		int64_t after, uint32_t limit, void (*fn)(void *arg, const struct mk_archive_entry *entry),
+		void *arg);
+	/* In a job: these, of waiting(), wait no longer. */
+	int (*delivered)(struct mk_inst *i, struct mk_store *st, const struct mk_jid *account,
+		const int64_t *id, uint32_t n);
 };
 
 MK_END_DECLS
