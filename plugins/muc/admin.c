@@ -93,7 +93,7 @@ static void list_role(struct room *r, struct occupant *o, void *arg)
 	item = mk_elem_add(l->query, "item", NS_MUC_ADMIN);
 	mk_elem_set(item, "affiliation", affil_name((enum affil)o->affil));
 	mk_elem_set(item, "jid", mk_jid_full(o->seats->jid));
-	mk_elem_set(item, "nick", mk_jid_full(o->address) + mk_jid_bare(o->address).n + 1);
+	mk_elem_set(item, "nick", o->nick);
 	mk_elem_set(item, "role", role_name((enum role)o->role));
 }
 

@@ -371,7 +371,7 @@ static void room_info(struct room *r, struct mk_elem *query)
 static int by_nick(const void *a, const void *b)
 {
 	const struct occupant *const *x = a, *const *y = b;
-	return strcmp(mk_jid_full((*x)->address), mk_jid_full((*y)->address));
+	return strcmp((*x)->nick, (*y)->nick);
 }
 
 struct list { struct occupant **v; uint32_t n; };
@@ -389,6 +389,7 @@ static void room_occupants(struct room *r, const struct mk_jid *asker, const str
 	struct mk_arena *a, struct mk_elem *query)
 {
 	struct list l = { NULL, 0 };
+	const char **address;
 	uint32_t from, to;
 
 	if (room_seat(r, asker) == NULL && room_affil(r, asker) < AFFIL_ADMIN) {
@@ -399,24 +400,27 @@ static void room_occupants(struct room *r, const struct mk_jid *asker, const str
 	l.v = mk_arena_alloc(a, (r->by_nick.n + 1) * sizeof *l.v);
 	room_occupants_each(r, add_occupant, &l);
 	qsort(l.v, l.n, sizeof *l.v, by_nick);
+	address = mk_arena_alloc(a, (l.n + 1) * sizeof *address);
 	from = 0;
 	to = l.n;
 	for (uint32_t k = 0; k < l.n; k++) {
-		struct mk_str z = mk_strz(mk_jid_full(l.v[k]->address));
-		if (p->after.n != 0 && mk_str_eq(z, p->after))
+		address[k] = mk_arena_printf(a, "%s/%s", mk_jid_full(r->jid), l.v[k]->nick);
+		if (p->after.n != 0 && mk_str_eqz(p->after, address[k]))
 			from = k + 1;
-		if (p->before.n != 0 && mk_str_eq(z, p->before))
+		if (p->before.n != 0 && mk_str_eqz(p->before, address[k]))
 			to = k;
 	}
+	if (from > to)
+		from = to;
 	if (to - from > p->most && !p->backward)
 		to = from + (uint32_t)p->most;
 	else if (to - from > p->most)
 		from = to - (uint32_t)p->most;
 	for (uint32_t k = from; k < to; k++)
-		mk_elem_set(mk_elem_add(query, "item", NULL), "jid", mk_jid_full(l.v[k]->address));
+		mk_elem_set(mk_elem_add(query, "item", NULL), "jid", address[k]);
 	if (p->is_asked || to - from < l.n)
-		page_write(query, from < to ? mk_jid_full(l.v[from]->address) : NULL,
-			from < to ? mk_jid_full(l.v[to - 1]->address) : NULL, from, l.n);
+		page_write(query, from < to ? address[from] : NULL,
+			from < to ? address[to - 1] : NULL, from, l.n);
 }
 
 enum mk_verdict room_disco(struct mk_inst *i, struct room *r, struct mk_iq_req *q)

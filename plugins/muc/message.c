@@ -55,10 +55,12 @@ bool is_forged(const struct mk_jid *room, const struct mk_elem *e)
 static struct mk_stanza *from_occupant(const struct room *r, const struct occupant *o,
 	const struct mk_stanza *s, const char *type)
 {
-	struct mk_stanza *copy = mk_stanza_new(mk_stanza_kind(s), type, o->address, NULL);
+	struct mk_jid *from = occupant_address(r, o);
+	struct mk_stanza *copy = mk_stanza_new(mk_stanza_kind(s), type, from, NULL);
 	struct mk_elem *root = mk_stanza_root(copy);
 	struct mk_arena *a = mk_stanza_arena(copy);
 
+	mk_jid_unref(&from);
 	if (mk_stanza_id(s) != NULL)
 		mk_stanza_set_id(copy, mk_stanza_id(s));
 	if (mk_stanza_lang(s) != NULL)
@@ -70,11 +72,11 @@ static struct mk_stanza *from_occupant(const struct room *r, const struct occupa
 	return copy;
 }
 
-static void add_occupant_id(struct mk_elem *root, const struct occupant *o)
+static void add_occupant_id(struct mk_elem *root, const struct room *r, const struct occupant *o)
 {
 	char id[33];
 
-	occupant_id_text(o, id);
+	occupant_id_text(r, o, id);
 	mk_elem_set(mk_elem_add(root, "occupant-id", NS_OCCUPANT), "id", id);
 }
 
@@ -268,7 +270,7 @@ static void subject_changed(struct room *r, struct mk_ev_stanza *ev, struct room
 	if (err < 0 || s == NULL)
 		return;
 	st = from_occupant(r, s->occupant, ev->stanza, "groupchat");
-	add_occupant_id(mk_stanza_root(st), s->occupant);
+	add_occupant_id(mk_stanza_root(st), r, s->occupant);
 	message_add_id(st, r->jid);
 	room_send(r, st, TO_ALL);
 	if (room_is_archived(r))
@@ -391,7 +393,7 @@ static enum mk_verdict to_all(struct room *r, struct seat *s, struct mk_ev_stanz
 		return MK_DONE;
 	}
 	st = from_occupant(r, s->occupant, ev->stanza, "groupchat");
-	add_occupant_id(mk_stanza_root(st), s->occupant);
+	add_occupant_id(mk_stanza_root(st), r, s->occupant);
 	message_add_id(st, r->jid);
 	mk_metric_add(r->inst, MESSAGES, 1);
 	if (mk_elem_child(root, "body", NULL) != NULL &&
@@ -445,7 +447,7 @@ static enum mk_verdict to_one(struct room *r, struct seat *s, struct mk_ev_stanz
 		return MK_DONE;
 	}
 	st = from_occupant(r, s->occupant, ev->stanza, type_name(mk_stanza_type(ev->stanza)));
-	add_occupant_id(mk_stanza_root(st), s->occupant);
+	add_occupant_id(mk_stanza_root(st), r, s->occupant);
 	mk_elem_add(mk_stanza_root(st), "x", NS_MUC_USER);
 	occupant_send(to, st);
 	mk_stanza_unref(&st);
@@ -536,8 +538,9 @@ static void ask(struct room *r, struct seat *s, const struct occupant *to, struc
 	const char *id = mk_stanza_id(ev->stanza);
 	struct mk_jid *real = is_for_account(payload) ? mk_jid_to_bare(to->seats->jid)
 	                                              : mk_jid_ref(to->seats->jid);
+	struct mk_jid *self = occupant_address(r, s->occupant);
 	struct mk_stanza *q = mk_stanza_new(MK_IQ,
-		mk_stanza_type(ev->stanza) == MK_TYPE_SET ? "set" : "get", s->occupant->address, real);
+		mk_stanza_type(ev->stanza) == MK_TYPE_SET ? "set" : "get", self, real);
 	struct asked *a = mk_alloc(sizeof *a + strlen(id) + 1);
 
 	a->from = mk_jid_ref(ev->from);
@@ -545,6 +548,7 @@ static void ask(struct room *r, struct seat *s, const struct occupant *to, struc
 	memcpy(a->id, id, strlen(id) + 1);
 	mk_elem_adopt(mk_stanza_root(q), mk_elem_copy(mk_stanza_arena(q), payload));
 	mk_jid_unref(&real);
+	mk_jid_unref(&self);
 	mk_iq_ask(r->inst, &q, ASK_MS, on_answer, a);
 }
 

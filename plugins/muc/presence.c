@@ -69,7 +69,7 @@ static void add_item(struct mk_elem *x, const struct shown *p, bool with_jid, bo
 	if (w->actor != NULL || (w->actor_jid != NULL && with_actor)) {
 		actor = mk_elem_add(item, "actor", NULL);
 		if (w->actor != NULL)
-			mk_elem_set(actor, "nick", mk_jid_resource(w->actor->address).p);
+			mk_elem_set(actor, "nick", w->actor->nick);
 		if (w->actor_jid != NULL && with_actor)
 			mk_elem_setf(actor, "jid", "%.*s", (int)mk_jid_bare(w->actor_jid).n,
 				mk_jid_bare(w->actor_jid).p);
@@ -80,10 +80,12 @@ static void add_item(struct mk_elem *x, const struct shown *p, bool with_jid, bo
 
 static struct mk_stanza *build(const struct room *r, const struct shown *p, bool with_jid)
 {
-	struct mk_stanza *s = mk_stanza_new(MK_PRESENCE, p->type, p->occupant->address, NULL);
+	struct mk_jid *from = occupant_address(r, p->occupant);
+	struct mk_stanza *s = mk_stanza_new(MK_PRESENCE, p->type, from, NULL);
 	struct mk_elem *root = mk_stanza_root(s), *x, *kept;
 	char id[33];
 
+	mk_jid_unref(&from);
 	if (p->id != NULL)
 		mk_stanza_set_id(s, p->id);
 	if (p->payload != NULL)
@@ -106,7 +108,7 @@ static struct mk_stanza *build(const struct room *r, const struct shown *p, bool
 	if (p->why != NULL && p->why->destroy != NULL)
 		mk_elem_adopt(x, mk_elem_copy(mk_stanza_arena(s), p->why->destroy));
 	add_codes(x, p->codes, p->why != NULL ? p->why->codes : NULL);
-	occupant_id_text(p->occupant, id);
+	occupant_id_text(r, p->occupant, id);
 	mk_elem_set(mk_elem_add(root, "occupant-id", NS_OCCUPANT), "id", id);
 	if (p->type == NULL)
 		hats_show(r->hats, p->seat->jid, root);
@@ -122,9 +124,13 @@ enum { COOL_MS = 20 * 1000, MOST_SHOWN = 2000 };
 
 void occupant_stale(struct occupant *o)
 {
+	if (o->shown == NULL)
+		return;
 	for (int k = 0; k < 2; k++)
 		if (o->shown[k] != NULL)
 			mk_stanza_unref(&o->shown[k]);
+	mk_free(o->shown);
+	o->shown = NULL;
 }
 
 static void cool_one(struct room *r, struct occupant *o, void *arg)
@@ -148,10 +154,12 @@ static struct mk_stanza *shown(struct room *r, struct occupant *o, bool with_jid
 {
 	struct shown p = { .occupant = o, .seat = o->seats, .role = o->role };
 
-	if (o->shown[with_jid] != NULL)
+	if (o->shown != NULL && o->shown[with_jid] != NULL)
 		return mk_stanza_ref(o->shown[with_jid]);
 	struct mk_stanza *s = build(r, &p, with_jid);
 	if (r->by_nick.n <= MOST_SHOWN) {
+		if (o->shown == NULL)
+			o->shown = mk_alloc(2 * sizeof *o->shown);
 		o->shown[with_jid] = mk_stanza_ref(s);
 		if (r->cooling == NULL)
 			r->cooling = mk_timer_start(r->inst, COOL_MS, cool, r);

@@ -187,8 +187,8 @@ enum mk_verdict moderate_iq(struct mk_inst *i, struct room *r, struct mk_iq_req 
 		return MK_DONE;
 	}
 	if (s != NULL) {
-		occupant_id_text(s->occupant, id);
-		m->by = mk_arena_strdup(mk_iq_arena(q), mk_jid_full(s->occupant->address));
+		occupant_id_text(r, s->occupant, id);
+		m->by = mk_arena_printf(mk_iq_arena(q), "%s/%s", mk_jid_full(r->jid), s->occupant->nick);
 		m->by_id = mk_arena_strdup(mk_iq_arena(q), id);
 	}
 	m->now_ms = mk_wall_ms();
@@ -250,7 +250,7 @@ void message_retract(struct room *r, const struct occupant *o, const struct mk_s
 
 	if (e == NULL || parse_id(mk_elem_attr(e, "id"), &id) < 0)
 		return;
-	occupant_id_text(o, author);
+	occupant_id_text(r, o, author);
 	history_remove(r, id, author);
 	if (!r->is_stored || !archive_is_offered(r->inst))
 		return;

@@ -4,8 +4,8 @@
  * A room is its entity's slot; it is used at the entity's home worker only. An
  * occupant is a nickname and the user who has it; each of that user's clients in
  * the room is a seat. Sending goes along one array of seats; nicknames, clients and
- * affiliations are found by hash. An occupant's strings are its own address and the
- * references to what its client's stanzas were from.
+ * affiliations are found by hash. Of an occupant's strings only its nickname is its
+ * own; its client's address is shared with the session.
  */
 #include "room.h"
 
@@ -311,36 +311,44 @@ void room_check(struct room *r)
 /* ---- occupants ----------------------------------------------------------------------------- */
 
 /* XEP-0421: of the user and the room; nobody can guess it, or go back from it. */
-static void occupant_id(const struct room *r, const struct mk_jid *user, uint8_t out[16])
+void occupant_id_text(const struct room *r, const struct occupant *o, char out[33])
 {
-	struct mk_str bare = mk_jid_bare(user);
+	static const char hex[] = "0123456789abcdef";
+	struct mk_str bare = mk_jid_bare(o->seats->jid);
 	uint8_t mac[32];
 
 	if (gnutls_hmac_fast(GNUTLS_MAC_SHA256, r->secret, sizeof r->secret, bare.p, bare.n, mac) < 0)
 		mk_random(mac, sizeof mac);
-	memcpy(out, mac, 16);
-}
-
-void occupant_id_text(const struct occupant *o, char out[33])
-{
-	static const char hex[] = "0123456789abcdef";
-
-	for (size_t k = 0; k < sizeof o->id; k++) {
-		out[2 * k] = hex[o->id[k] >> 4];
-		out[2 * k + 1] = hex[o->id[k] & 15];
+	for (size_t k = 0; k < 16; k++) {
+		out[2 * k] = hex[mac[k] >> 4];
+		out[2 * k + 1] = hex[mac[k] & 15];
 	}
-	out[2 * sizeof o->id] = '\0';
+	out[32] = '\0';
 }
 
-static struct occupant *occupant_new(struct room *r, const struct mk_jid *address,
-	const struct mk_jid *user, enum affil a, enum role role)
+struct mk_jid *occupant_address(const struct room *r, const struct occupant *o)
+{
+	struct mk_jid *j = NULL;
+
+	/* A nickname was the resource of an address. */
+	return mk_jid_with_resource(r->jid, mk_strz(o->nick), &j) == 0 ? j : mk_jid_ref(r->jid);
+}
+
+static char *nick_copy(const struct mk_jid *address)
+{
+	struct mk_str nick = mk_jid_resource(address);
+
+	return mk_strndup(nick.p, nick.n);
+}
+
+static struct occupant *occupant_new(struct room *r, const struct mk_jid *address, enum affil a,
+	enum role role)
 {
 	struct occupant *o = mk_alloc(sizeof *o);
 
-	o->address = mk_jid_ref(address);
+	o->nick = nick_copy(address);
 	o->role = (uint8_t)role;
 	o->affil = (uint8_t)a;
-	occupant_id(r, user, o->id);
 	table_add(&r->by_nick, &o->node, hash_of(occupant_nick(o)));
 	return o;
 }
@@ -349,7 +357,7 @@ static void occupant_free(struct room *r, struct occupant *o)
 {
 	occupant_stale(o);
 	table_remove(&r->by_nick, &o->node);
-	mk_jid_unref(&o->address);
+	mk_free(o->nick);
 	mk_free(o);
 }
 
@@ -360,7 +368,7 @@ struct seat *room_enter(struct room *r, const struct mk_jid *jid, const struct m
 	struct seat *s = mk_alloc(sizeof *s);
 
 	if (o == NULL)
-		o = occupant_new(r, address, jid, a, role);
+		o = occupant_new(r, address, a, role);
 	s->jid = mk_jid_ref(jid);
 	s->occupant = o;
 	s->next = o->seats;
@@ -371,7 +379,7 @@ struct seat *room_enter(struct room *r, const struct mk_jid *jid, const struct m
 		r->seats_size += r->seats_size / 2 + 4;
 		r->seats = mk_realloc(r->seats, r->seats_size * sizeof *r->seats);
 	}
-	s->at = r->seats_n;
+	s->node.at = r->seats_n;
 	r->seats[r->seats_n++] = s;
 	mk_metric_add(r->inst, OCCUPANTS, 1);
 	mk_timer_stop(&r->idle);
@@ -396,8 +404,8 @@ void room_leave(struct room *r, struct seat *s)
 {
 	unseat(r, s);
 	table_remove(&r->seats_by_jid, &s->node);
-	r->seats[s->at] = r->seats[--r->seats_n];
-	r->seats[s->at]->at = s->at;
+	r->seats[s->node.at] = r->seats[--r->seats_n];
+	r->seats[s->node.at]->node.at = s->node.at;
 	mk_metric_add(r->inst, OCCUPANTS, -1);
 	mk_jid_unref(&s->jid);
 	mk_free(s->presence);
@@ -406,12 +414,10 @@ void room_leave(struct room *r, struct seat *s)
 
 void room_rename(struct room *r, struct occupant *o, const struct mk_jid *address)
 {
-	struct mk_jid *old = o->address;
-
 	occupant_stale(o);
 	table_remove(&r->by_nick, &o->node);
-	o->address = mk_jid_ref(address);
-	mk_jid_unref(&old);
+	mk_free(o->nick);
+	o->nick = nick_copy(address);
 	table_add(&r->by_nick, &o->node, hash_of(occupant_nick(o)));
 }
 
@@ -420,7 +426,8 @@ void room_move(struct room *r, struct seat *s, const struct mk_jid *address)
 	struct occupant *to = room_occupant(r, mk_jid_resource(address));
 
 	if (to == NULL)
-		to = occupant_new(r, address, s->jid, s->occupant->affil, s->occupant->role);
+		to = occupant_new(r, address, (enum affil)s->occupant->affil,
+			(enum role)s->occupant->role);
 	unseat(r, s);
 	s->occupant = to;
 	s->next = to->seats;

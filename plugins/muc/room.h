@@ -86,14 +86,14 @@ void config_init(struct config *c, const struct muc_conf *m);
 
 /* ---- occupants -------------------------------------------------------------------------- */
 
-struct node { struct node *next; uint32_t hash; };     /* in a table            */
+/* at: of a seat, where in room.seats it is. */
+struct node { struct node *next; uint32_t hash, at; }; /* in a table            */
 struct table { struct node **slot; uint32_t n, size; };
 
-/* A client in the room. */
+/* A client in the room. What these two cost is counted in bytes: rooms of thousands. */
 struct seat {
-	struct node node;              /* room.seats_by_jid                     */
-	uint32_t at;                   /* room.seats[at]                        */
-	struct mk_jid *jid;            /* ref: full JID                         */
+	struct node node;              /* room.seats_by_jid; room.seats[at]     */
+	struct mk_jid *jid;            /* ref: full JID, the session's own      */
 	struct occupant *occupant;
 	struct seat *next;             /* of the same occupant                  */
 	char *presence;                /* payload of its last, as XML; or NULL  */
@@ -103,12 +103,11 @@ struct seat {
 /* A nickname and who has it: one user, with one or more clients. */
 struct occupant {
 	struct node node;              /* room.by_nick                          */
+	char *nick;                    /* prepared                              */
+	struct seat *seats;            /* never NULL; the one that is seen first */
+	struct mk_stanza **shown;      /* presence.c: NULL, or two: its presence without,
+	                                * and with the real address, while many want it */
 	uint8_t role, affil;           /* enum role, enum affil                 */
-	struct mk_jid *address;        /* ref: room@service/nick                */
-	struct seat *seats;            /* never NULL; the newest first          */
-	uint8_t id[16];                /* XEP-0421                              */
-	struct mk_stanza *shown[2];    /* presence.c: its presence without, and with the
-	                                * real address, while many want it      */
 };
 /* Who has an affiliation other than none, or a reserved nickname. */
 struct affil_entry {
@@ -191,11 +190,13 @@ void room_affils_each(const struct room *r, void (*fn)(struct affil_entry *a, vo
 struct affil_entry *room_nick_owner(const struct room *r, struct mk_str nick,
 	const struct mk_jid *jid);
 bool room_shows_jids(const struct room *r, const struct occupant *to);
+/* room@service/nick: a new reference. */
+struct mk_jid *occupant_address(const struct room *r, const struct occupant *o);
 /* XEP-0421, as text. */
-void occupant_id_text(const struct occupant *o, char out[33]);
+void occupant_id_text(const struct room *r, const struct occupant *o, char out[33]);
 static inline struct mk_str occupant_nick(const struct occupant *o)
 {
-	return mk_jid_resource(o->address);
+	return mk_strz(o->nick);
 }
 
 /* ---- room.c: changing memory only ------------------------------------------------------- */
