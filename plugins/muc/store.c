@@ -657,6 +657,8 @@ static int write_change(struct mk_store *st, const struct room *r, const struct 
 	enum mk_store_status s;
 	int err;
 
+	if (mk_claim_domain(r->jid).n == 0)
+		return -MK_ECLOSED;    /* the domain is gone, and its rows          */
 	if (c->is_destroyed || !lasts(r, c))
 		return erase(st, r);
 	if (!r->is_stored && ((err = check_owned(st, r, c)) < 0 || (err = erase(st, r)) < 0))
