@@ -32,6 +32,7 @@ def module_server():
                          admin_password="geheim", cors_origins=["https://web.example"])
     s.some = add_http(s, routes=["health"])
     s.quick = add_http(s, header_timeout="300ms", idle_timeout="300ms")
+    s.proxied = add_http(s, proxy_protocol=True)
     s.start()
     yield s
     s.close()
@@ -85,6 +86,13 @@ def test_metrics_are_for_the_trusted(s):
         assert h.get("/metrics", Authorization="Bearer x").status == 401
         assert h.get("/metrics", Authorization="Basic !!").status == 401
         assert h.get("/health").status == 200
+
+
+def test_trust_is_of_the_client_that_a_proxy_names(s):
+    for peer, status in ("192.0.2.7", 403), ("127.0.0.5", 200):
+        with Http(s.proxied) as h:
+            h.send("PROXY TCP4 %s 192.0.2.1 50000 80\r\n" % peer)
+            assert h.get("/metrics").status == status, peer
 
 
 def test_routes_that_are_not_named_are_not_there(s):
