@@ -31,7 +31,7 @@ def module_server():
     s.guarded = add_http(s, trusted=["192.0.2.0/24"], admin_user="root",
                          admin_password="geheim", cors_origins=["https://web.example"])
     s.some = add_http(s, routes=["health"])
-    s.quick = add_http(s, header_timeout="300ms", idle_timeout="300ms")
+    s.quick = add_http(s, header_timeout="3s", idle_timeout="3s")
     s.proxied = add_http(s, proxy_protocol=True)
     s.start()
     yield s
@@ -233,15 +233,12 @@ def test_expect_is_answered_by_the_refusal(s):
 
 
 def test_time_for_a_head_and_between(s):
-    with Http(s.quick) as h:
-        h.send("GET /health HTTP/1.1\r\n")
-        assert h.answer().status == 408
-        h.expect_end()
-    with Http(s.quick) as h:
-        assert h.get("/health").status == 200
-        h.expect_end()
-    with Http(s.quick) as h:
-        h.expect_end()
+    with Http(s.quick) as slow, Http(s.quick) as silent, Http(s.quick) as idle:
+        assert idle.get("/health").status == 200
+        slow.send("GET /health HTTP/1.1\r\n")
+        assert slow.answer().status == 408
+        for h in slow, silent, idle:
+            h.expect_end()
 
 
 def test_stop_ends_connections(make_server):

@@ -18,7 +18,7 @@ def module_server():
                                          os.path.join(s.build, "modules")]
     s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.http,
                                   "tls": "none", "admin_user": "root",
-                                  "admin_password": "geheim", "body_timeout": "1s"})
+                                  "admin_password": "geheim", "body_timeout": "5s"})
     s.config["host_types"]["people"]["plugins"]["echo"] = {"gate": s.path("gate")}
     s.start()
     yield s

@@ -547,7 +547,7 @@ def test_host_meta_links(server):
 
 
 def test_auth_timeout_and_preauth_limits(make_server):
-    s = make_server({"limits": {"auth_timeout": "300ms", "preauth_per_address": 3}}, start=False)
+    s = make_server({"limits": {"auth_timeout": "5s", "preauth_per_address": 3}}, start=False)
     s.ws_port = s.new_port()
     s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
                                   "tls": "none"})
