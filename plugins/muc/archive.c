@@ -53,7 +53,7 @@ void archive_add(struct room *r, const struct mk_ev_stanza *ev, const struct sea
 	svc->append(archive, ev, r->jid, &entry);
 }
 
-/* ---- the last of it, for those who enter -------------------------------------------------------- */
+/* ---- the last of it, for those who enter --------------------------------------------- */
 
 static void hide_author(struct mk_elem *message)
 {
@@ -105,7 +105,7 @@ int archive_erase(struct mk_inst *i, struct mk_store *st, const struct mk_jid *r
 	return svc != NULL ? svc->erase(archive, st, room) : 0;
 }
 
-/* ---- queries ------------------------------------------------------------------------------------- */
+/* ---- queries ------------------------------------------------------------------------- */
 
 /* Job: who may not see real addresses. */
 static void view(void *arg, int64_t id, struct mk_elem *message)

@@ -13,7 +13,7 @@
 
 #define NS_VCARD "vcard-temp"
 
-/* ---- hashes ---------------------------------------------------------------------------------- */
+/* ---- hashes -------------------------------------------------------------------------- */
 
 /* Of one photo, as hexadecimal text; false: it is no Base64. */
 static bool hash_photo(const struct mk_elem *photo, char out[41])
@@ -53,7 +53,7 @@ static const char *hashes(struct mk_arena *a, const struct mk_elem *vcard)
 	return all;
 }
 
-/* ---- requests ----------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------ */
 
 static void avatar_set(struct room *r, struct mk_iq_req *q, struct room_change *c, int err)
 {
@@ -122,7 +122,7 @@ void avatar_info(const struct room *r, struct mk_elem *x)
 		mk_elem_add_text(f, "value", NULL, (struct mk_str){ p, (size_t)(end - p) });
 }
 
-/* ---- activity --------------------------------------------------------------------------------------- */
+/* ---- activity ------------------------------------------------------------------------ */
 
 /* The counters move on to the present hour; what the room has not known is not there. */
 static void shift(struct activity *a)

@@ -89,7 +89,7 @@ void listing_update(struct room *r)
 	pthread_mutex_unlock(&all->lock);
 }
 
-/* ---- pages (XEP-0059) ------------------------------------------------------------------------ */
+/* ---- pages (XEP-0059) ---------------------------------------------------------------- */
 
 /* What was asked for; a page goes forward behind after, or backward before before. */
 struct page {
@@ -134,7 +134,7 @@ static void page_write(struct mk_elem *query, const char *first, const char *las
 	mk_elem_text_add(n, (struct mk_str){ text, (size_t)len });
 }
 
-/* ---- the rooms of a service (6.3) -------------------------------------------------------------- */
+/* ---- the rooms of a service (6.3) ---------------------------------------------------- */
 
 static int by_room(const void *a, const void *b)
 {
@@ -253,7 +253,7 @@ static int list_rooms(struct mk_inst *i, struct mk_iq_req *q, struct mk_store *s
 	return 0;
 }
 
-/* ---- the service ----------------------------------------------------------------------------------- */
+/* ---- the service --------------------------------------------------------------------- */
 
 static void feature(struct mk_elem *query, const char *var)
 {
@@ -307,7 +307,7 @@ enum mk_verdict service_disco(struct mk_inst *i, struct mk_iq_req *q)
 	return mk_iq_job(q, list_rooms);
 }
 
-/* ---- a room (6.4, 6.5) ---------------------------------------------------------------------------------- */
+/* ---- a room (6.4, 6.5) --------------------------------------------------------------- */
 
 static void number_field(struct mk_elem *x, const char *var, const char *label, int64_t n)
 {
@@ -467,7 +467,7 @@ enum mk_verdict room_disco(struct mk_inst *i, struct room *r, struct mk_iq_req *
 	return MK_DONE;
 }
 
-/* ---- the server names its service (6.1) ------------------------------------------------------------------- */
+/* ---- the server names its service (6.1) ---------------------------------------------- */
 
 void host_items(struct mk_inst *i, const struct mk_jid *about, const char *node,
 	const struct mk_jid *asker, struct mk_elem *query)

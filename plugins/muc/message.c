@@ -13,7 +13,7 @@
 #define NS_PING "urn:xmpp:ping"
 #define ASK_MS  (60 * 1000)
 
-/* ---- passing on ------------------------------------------------------------------------------ */
+/* ---- passing on ---------------------------------------------------------------------- */
 
 /* Another's word of an address is no concern of ours, but ours nobody else gives. */
 static bool is_of_room(const struct mk_jid *room, const char *by)
@@ -99,7 +99,7 @@ static void add_delay(struct mk_elem *root, const struct mk_jid *room, int64_t t
 	mk_elem_set(d, "stamp", stamp);
 }
 
-/* ---- history ------------------------------------------------------------------------------------ */
+/* ---- history ------------------------------------------------------------------------- */
 
 void history_clear(struct room *r)
 {
@@ -234,7 +234,7 @@ void history_send(struct room *r, struct seat *s, const struct mk_elem *join)
 	}
 }
 
-/* ---- the subject ----------------------------------------------------------------------------------- */
+/* ---- the subject --------------------------------------------------------------------- */
 
 /* Of who set it, as far as that is known: an address of this room, or the room's. */
 static struct mk_stanza *subject_stanza(const struct room *r)
@@ -300,7 +300,7 @@ static enum mk_verdict change_subject(struct room *r, struct seat *s, struct mk_
 	return room_change_ev(r, ev, c, subject_changed);
 }
 
-/* ---- messages to all ---------------------------------------------------------------------------------- */
+/* ---- messages to all ----------------------------------------------------------------- */
 
 static bool is_to_keep(const struct mk_elem *root)
 {
@@ -409,7 +409,7 @@ static enum mk_verdict to_all(struct room *r, struct seat *s, struct mk_ev_stanz
 	return MK_DONE;
 }
 
-/* ---- private messages (7.5) ------------------------------------------------------------------------------ */
+/* ---- private messages (7.5) ---------------------------------------------------------- */
 
 static bool may_whisper(const struct room *r, const struct occupant *o)
 {
@@ -454,7 +454,7 @@ static enum mk_verdict to_one(struct room *r, struct seat *s, struct mk_ev_stanz
 	return MK_DONE;
 }
 
-/* ---- whatever comes ------------------------------------------------------------------------------------------ */
+/* ---- whatever comes ------------------------------------------------------------------ */
 
 enum mk_verdict message_handle(struct mk_inst *i, struct room *r, struct mk_ev_stanza *ev)
 {
@@ -491,7 +491,7 @@ enum mk_verdict message_handle(struct mk_inst *i, struct room *r, struct mk_ev_s
 	return MK_DONE;
 }
 
-/* ---- requests from one occupant to another (13.3) --------------------------------------------------------------- */
+/* ---- requests from one occupant to another (13.3) ------------------------------------ */
 
 /* Who asked, by the nickname that was asked. */
 struct asked { struct mk_jid *from, *to; char id[]; };

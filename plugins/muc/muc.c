@@ -98,7 +98,7 @@ void config_init(struct config *c, const struct muc_conf *m)
 
 struct listings *muc_listings(const struct mk_inst *i) { return mk_inst_data(i); }
 
-/* ---- stanzas ----------------------------------------------------------------------------- */
+/* ---- stanzas ------------------------------------------------------------------------- */
 
 struct loading { struct loaded *loaded; struct mk_entity *entity; int err; };
 
@@ -168,7 +168,7 @@ static enum mk_verdict on_stanza(struct mk_inst *i, struct mk_ev_stanza *ev)
 	return mk_ev_job_then(ev, load, loaded, l);
 }
 
-/* ---- requests to a room --------------------------------------------------------------------- */
+/* ---- requests to a room -------------------------------------------------------------- */
 
 typedef enum mk_verdict room_iq_fn(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 static const struct { const char *xmlns; room_iq_fn *fn; uint32_t flags; } room_iqs[] = {
@@ -240,7 +240,7 @@ static enum mk_verdict on_room_iq(struct mk_inst *i, struct mk_iq_req *q)
 	return mk_iq_job_then(q, iq_load, iq_loaded);
 }
 
-/* ---- requests to the service ----------------------------------------------------------------- */
+/* ---- requests to the service --------------------------------------------------------- */
 
 /* Removed from XEP-0045 in 1.25, but asked for still: a name that nobody has. */
 static enum mk_verdict on_unique(struct mk_inst *i, struct mk_iq_req *q)
@@ -272,7 +272,7 @@ static const struct mk_iq service_iqs[] = {
 		MK_IQ_GET | MK_IQ_UNORDERED),
 };
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------- */
 
 static const char *const needs[] = { "?svc:archive/1", NULL };
 

@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-/* ---- one presence -------------------------------------------------------------------------- */
+/* ---- one presence -------------------------------------------------------------------- */
 
 /* How one is to be built. */
 struct shown {
@@ -115,7 +115,7 @@ static struct mk_stanza *build(const struct room *r, const struct shown *p, bool
 	return s;
 }
 
-/* ---- what is shown to many --------------------------------------------------------------------- */
+/* ---- what is shown to many ----------------------------------------------------------- */
 
 /* Who enters is shown everybody: that is built once for all who come while it is as it
  * is. It costs some kilobytes each, so it is kept for no longer than people come, and
@@ -322,7 +322,7 @@ void occupant_set(struct room *r, struct occupant *o, enum affil a, enum role ro
 	occupant_tell(r, o, w);
 }
 
-/* ---- keeping what a client told --------------------------------------------------------------- */
+/* ---- keeping what a client told ------------------------------------------------------ */
 
 static void keep_payload(struct room *r, struct seat *s, const struct mk_elem *from)
 {
@@ -340,7 +340,7 @@ static void keep_payload(struct room *r, struct seat *s, const struct mk_elem *f
 	s->presence = mk_strndup(text.p, text.n);
 }
 
-/* ---- entering ------------------------------------------------------------------------------------ */
+/* ---- entering ------------------------------------------------------------------------ */
 
 static bool is_blank(struct mk_str nick)
 {
@@ -452,7 +452,7 @@ static void enter(struct room *r, const struct mk_ev_stanza *ev, bool is_new_roo
 	welcome(r, s, ev, x, is_new_room, false);
 }
 
-/* ---- a new room (10.1) ------------------------------------------------------------------------------ */
+/* ---- a new room (10.1) --------------------------------------------------------------- */
 
 static bool may_create(struct mk_inst *i, const struct mk_jid *who)
 {
@@ -509,7 +509,7 @@ static enum mk_verdict create(struct mk_inst *i, struct mk_ev_stanza *ev)
 	return room_change_ev(r, ev, change, created);
 }
 
-/* ---- nicknames (7.6) --------------------------------------------------------------------------------- */
+/* ---- nicknames (7.6) ----------------------------------------------------------------- */
 
 static void change_nick(struct room *r, struct seat *s, struct mk_ev_stanza *ev)
 {
@@ -551,7 +551,7 @@ static void change_nick(struct room *r, struct seat *s, struct mk_ev_stanza *ev)
 	tell_self(r, p, NULL);
 }
 
-/* ---- presence of who is in ------------------------------------------------------------------------------ */
+/* ---- presence of who is in ----------------------------------------------------------- */
 
 /* Without what visitors may not tell. */
 static const struct mk_elem *without_status(const struct room *r, const struct seat *s,
@@ -603,7 +603,7 @@ static void update(struct room *r, struct seat *s, struct mk_ev_stanza *ev)
 	tell_self(r, p, NULL);
 }
 
-/* ---- leaving (7.14) --------------------------------------------------------------------------------------- */
+/* ---- leaving (7.14) ------------------------------------------------------------------ */
 
 static void leave(struct room *r, struct seat *s, const struct mk_elem *payload,
 	const struct why *w)

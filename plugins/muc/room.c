@@ -15,7 +15,7 @@
 struct place { struct room *room; };
 static uint32_t place_slot;
 
-/* ---- hash tables ------------------------------------------------------------------------ */
+/* ---- hash tables --------------------------------------------------------------------- */
 
 /* Keyed, as nicknames are chosen by anybody. */
 static uint64_t hash_key;
@@ -84,7 +84,7 @@ static void table_each(struct table *t, void (*fn)(struct node *n, void *arg), v
 
 #define OF(n, type) ((type *)(void *)((char *)(n) - offsetof(type, node)))
 
-/* ---- asking ------------------------------------------------------------------------------- */
+/* ---- asking -------------------------------------------------------------------------- */
 
 struct room *room_peek(const struct mk_entity *e)
 {
@@ -190,7 +190,7 @@ bool room_shows_jids(const struct room *r, const struct occupant *to)
 	return r->conf.whois == WHOIS_ANYONE || to->role == ROLE_MODERATOR;
 }
 
-/* ---- life ----------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------- */
 
 static void affil_free(struct node *n, void *arg)
 {
@@ -308,7 +308,7 @@ void room_check(struct room *r)
 	}
 }
 
-/* ---- occupants ----------------------------------------------------------------------------- */
+/* ---- occupants ----------------------------------------------------------------------- */
 
 /* XEP-0421: of the user and the room; nobody can guess it, or go back from it. */
 void occupant_id_text(const struct room *r, const struct occupant *o, char out[33])
@@ -511,7 +511,7 @@ void room_occupants_each(struct room *r, void (*fn)(struct room *r, struct occup
 	room_occupants_of(r, NULL, fn, arg);
 }
 
-/* ---- sending --------------------------------------------------------------------------------- */
+/* ---- sending ------------------------------------------------------------------------- */
 
 void room_send(struct room *r, struct mk_stanza *s, int whom)
 {

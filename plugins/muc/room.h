@@ -55,7 +55,7 @@
 #define NS_RETRACT   "urn:xmpp:message-retract:1"
 #define NS_MODERATE  "urn:xmpp:message-moderate:1"
 
-/* ---- settings ----------------------------------------------------------------------- */
+/* ---- settings ------------------------------------------------------------------------ */
 
 enum create { CREATE_ANYBODY, CREATE_ADMINS, CREATE_NOBODY };
 struct muc_conf {
@@ -84,7 +84,7 @@ enum muc_metric { ROOMS, OCCUPANTS, MESSAGES, DELIVERIES, PRESENCES, CREATED, RE
 /* What a new room begins with. */
 void config_init(struct config *c, const struct muc_conf *m);
 
-/* ---- occupants -------------------------------------------------------------------------- */
+/* ---- occupants ----------------------------------------------------------------------- */
 
 /* at: of a seat, where in room.seats it is. */
 struct node { struct node *next; uint32_t hash, at; }; /* in a table            */
@@ -171,7 +171,7 @@ struct room {
 	struct listing *listing;       /* disco.c; NULL: not listed from memory */
 };
 
-/* ---- room.c: asking ------------------------------------------------------------------- */
+/* ---- room.c: asking ------------------------------------------------------------------ */
 
 /* The room of the event's or request's entity, or NULL if it isn't in memory. */
 struct room *room_peek(const struct mk_entity *e);
@@ -199,7 +199,7 @@ static inline struct mk_str occupant_nick(const struct occupant *o)
 	return mk_strz(o->nick);
 }
 
-/* ---- room.c: changing memory only ------------------------------------------------------- */
+/* ---- room.c: changing memory only ---------------------------------------------------- */
 
 /* A room in e's slot, which keeps e open; configured as new ones are. */
 struct room *room_open(struct mk_inst *i, struct mk_entity *e);
@@ -225,7 +225,7 @@ void room_check(struct room *r);
 /* Whether s may send another message, or presence, now: counts it. */
 bool seat_may_send(struct room *r, struct seat *s, enum mk_stanza_kind kind);
 
-/* ---- room.c: sending --------------------------------------------------------------------- */
+/* ---- room.c: sending ----------------------------------------------------------------- */
 
 /* The same stanza to every seat, to those of moderators, or all others. Take
  * nothing. */
@@ -242,7 +242,7 @@ void room_refuse_iq(struct mk_iq_req *q, uint16_t error, const char *text);
  * status codes (104, 170 ...; ended by 0). */
 void room_tell_codes(struct room *r, const int *codes);
 
-/* ---- presence.c -------------------------------------------------------------------------- */
+/* ---- presence.c ---------------------------------------------------------------------- */
 
 /* Why presence is sent; all may be 0. */
 struct why {
@@ -285,7 +285,7 @@ void room_occupants_each(struct room *r, void (*fn)(struct room *r, struct occup
 void room_destroy(struct room *r, const char *alternative, const char *password,
 	const char *reason);
 
-/* ---- message.c --------------------------------------------------------------------------- */
+/* ---- message.c ----------------------------------------------------------------------- */
 
 enum mk_verdict message_handle(struct mk_inst *i, struct room *r, struct mk_ev_stanza *ev);
 /* To a seat that has just entered: the history it asked for (join may be NULL), then
@@ -306,7 +306,7 @@ void history_clear(struct room *r);
 /* Forged elements (S-06): what only the room may say. */
 bool is_forged(const struct mk_jid *room, const struct mk_elem *e);
 
-/* ---- store.c: changes that last ------------------------------------------------------------ */
+/* ---- store.c: changes that last ------------------------------------------------------ */
 
 struct affil_change {
 	struct affil_change *next;
@@ -380,7 +380,7 @@ int  store_owned(struct mk_store *st, const struct mk_jid *room, const struct mk
 void affils_removed(struct mk_inst *i, const struct mk_ev_account *ev, struct mk_store *st);
 extern const struct mk_table *const muc_tables[];
 
-/* ---- archive.c -------------------------------------------------------------------------------- */
+/* ---- archive.c ----------------------------------------------------------------------- */
 
 bool archive_is_offered(struct mk_inst *i);
 /* Whether what is said there is archived now. */
@@ -396,7 +396,7 @@ int  archive_recent(struct mk_inst *i, struct mk_store *st, const struct mk_jid 
 	uint32_t most, struct recalled **out, uint32_t *n_out);
 int  archive_erase(struct mk_inst *i, struct mk_store *st, const struct mk_jid *room);
 
-/* ---- avatar.c --------------------------------------------------------------------------------- */
+/* ---- avatar.c ------------------------------------------------------------------------ */
 
 enum mk_verdict avatar_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 /* A message with a body was sent to all. */
@@ -405,7 +405,7 @@ void activity_count(struct room *r);
 void avatar_info(const struct room *r, struct mk_elem *x);
 void activity_info(struct room *r, struct mk_elem *x);
 
-/* ---- disco.c ---------------------------------------------------------------------------------- */
+/* ---- disco.c ------------------------------------------------------------------------- */
 
 /* On each worker that has rooms; listings are of all workers, behind a lock. */
 struct listings;
@@ -419,11 +419,11 @@ enum mk_verdict room_disco(struct mk_inst *i, struct room *r, struct mk_iq_req *
 void host_items(struct mk_inst *i, const struct mk_jid *about, const char *node,
 	const struct mk_jid *asker, struct mk_elem *query);
 
-/* ---- muc.c ------------------------------------------------------------------------------------ */
+/* ---- muc.c --------------------------------------------------------------------------- */
 
 struct listings *muc_listings(const struct mk_inst *i);
 
-/* ---- what administration implements --------------------------------------------------------- */
+/* ---- what administration implements -------------------------------------------------- */
 
 /*
  * Requests to the room; r NULL: there is no such room. MK_DONE: answered; or what

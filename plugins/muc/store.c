@@ -86,7 +86,7 @@ static int failure(enum mk_store_status s)
 	return s == MK_STORE_RETRY ? -MK_EAGAIN : -MK_EIO;
 }
 
-/* ---- rows ----------------------------------------------------------------------------------- */
+/* ---- rows ---------------------------------------------------------------------------- */
 
 static struct mk_value text_or_none(const char *z)
 {
@@ -158,7 +158,7 @@ static struct mk_str value_text(const struct mk_value *v)
 	return v->type != 0 ? mk_value_str(v) : MK_STR_NONE;
 }
 
-/* ---- reading one ------------------------------------------------------------------------------- */
+/* ---- reading one --------------------------------------------------------------------- */
 
 struct loaded_affil { struct mk_jid *jid; char *nick, *reason; uint8_t affil; };
 struct loaded {
@@ -336,7 +336,7 @@ struct room *load_open(struct loaded **lp, struct mk_inst *i, struct mk_entity *
 	return r;
 }
 
-/* ---- lists ----------------------------------------------------------------------------------- */
+/* ---- lists --------------------------------------------------------------------------- */
 
 /* equals takes a value for each column. */
 static const struct mk_value *equal_to(struct mk_arena *a, uint32_t columns, uint32_t at,
@@ -402,7 +402,7 @@ int store_owned(struct mk_store *st, const struct mk_jid *room, const struct mk_
 	return s == MK_STORE_OK || s == MK_STORE_NOTFOUND ? 0 : failure(s);
 }
 
-/* ---- an account that is no more ------------------------------------------------------------------- */
+/* ---- an account that is no more ------------------------------------------------------ */
 
 /* What is in memory of it goes as well: who takes the name next is somebody else. */
 static void forget(struct mk_inst *i, struct mk_entity *e, const struct mk_jid *bare, void *data)
@@ -455,7 +455,7 @@ void affils_removed(struct mk_inst *i, const struct mk_ev_account *ev, struct mk
 			mk_jid_full(ev->jid));
 }
 
-/* ---- changes ----------------------------------------------------------------------------------- */
+/* ---- changes ------------------------------------------------------------------------- */
 
 struct room_change *room_change_new(const struct room *r)
 {
