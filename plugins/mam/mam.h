@@ -1,8 +1,9 @@
 /*
  * mam/mam.h - what the files of this plugin share
  *
- * archive.c keeps and reads archives, waits.c knows what is to be delivered, query.c speaks the protocol, prefs.c knows
- * whose messages are kept, keep.c lets old ones go, mam.c is the plugin.
+ * archive.c keeps and reads archives, waits.c knows what is to be delivered, query.c
+ * speaks the protocol, prefs.c knows whose messages are kept, keep.c lets old ones go,
+ * mam.c is the plugin.
  */
 #ifndef MAM_H
 #define MAM_H
@@ -122,7 +123,8 @@ bool waits_note(struct mk_inst *i, const struct mk_ev_stanza *ev);
 bool svc_is_waiting(struct mk_inst *i, const struct mk_jid *account, int64_t id);
 int svc_wait(struct mk_inst *i, struct mk_store *st, const struct mk_jid *account, int64_t id);
 int svc_waiting(struct mk_inst *i, struct mk_store *st, const struct mk_jid *account,
-	int64_t after, uint32_t limit, void (*fn)(void *arg, const struct mk_archive_entry *entry), void *arg);
+	int64_t after, uint32_t limit,
+	void (*fn)(void *arg, const struct mk_archive_entry *entry), void *arg);
 int svc_delivered(struct mk_inst *i, struct mk_store *st, const struct mk_jid *account,
 	const int64_t *id, uint32_t n);
 void waits_load(void);
