@@ -12,7 +12,7 @@ was sent to it later (Room.settled).
 import itertools
 
 from .client import _ids
-from .xml import NS, child, children, element, esc, name, ns, text, to_str
+from .xml import NS, child, children, element, esc, name, text, to_str
 
 _names = itertools.count(1)
 
