@@ -1,5 +1,5 @@
-"""S-06, S-07, S-20 in rooms: what only a room may say is never passed on from a client, what is too
-much is refused, and one room's trouble is not another's."""
+"""S-06, S-07 in rooms: what only a room may say is never passed on from a client, and odd
+stanzas hurt no room."""
 
 import pytest
 

@@ -7,7 +7,8 @@ from mk.muc import MUC, codes, error, fields, messages, nick, presences, status,
 
 FIELDS = {
     "muc#roomconfig_roomname": "text-single", "muc#roomconfig_roomdesc": "text-single",
-    "muc#roomconfig_lang": "text-single", "muc#roomconfig_changesubject": "boolean", "muc#roomconfig_allowinvites": "boolean",
+    "muc#roomconfig_lang": "text-single", "muc#roomconfig_changesubject": "boolean",
+    "muc#roomconfig_allowinvites": "boolean",
     "muc#roomconfig_allowpm": "list-single", "muc#roomconfig_maxusers": "list-single",
     "muc#roomconfig_presencebroadcast": "list-multi",
     "muc#roomconfig_getmemberlist": "list-multi", "muc#roomconfig_publicroom": "boolean",

@@ -55,8 +55,8 @@ def test_what_came_through(muc):
     room, x = muc.populated("x", slow_mode_duration=3600)
     room.say(x, "one")
     room.say(x, "two")
-    room.say(muc.owner, "three")
     room.settled(x)
+    room.say(muc.owner, "three")
     assert bodies(room.settled(muc.owner)[0]) == ["one", "three"]
     room.configure(muc.owner, slow_mode_duration=0)
     room.say(x, "four")
