@@ -30,6 +30,22 @@ enum mk_store_status op_get(struct mk_backend_conn *c, const struct mk_table *t,
 	return status;
 }
 
+/* In one transaction: by itself each get would take and give back the locks of one. */
+enum mk_store_status op_get_many(struct mk_backend_conn *c, const struct mk_table *t,
+	const struct mk_value *const *keys, uint32_t n, struct mk_arena *a, struct mk_row *out)
+{
+	enum mk_store_status s = status_of(c, conn_exec(c, "BEGIN"));
+
+	for (uint32_t i = 0; s == MK_STORE_OK && i < n; i++) {
+		out[i] = (struct mk_row){ 0 };
+		s = op_get(c, t, keys[i], a, &out[i]);
+		if (s == MK_STORE_NOTFOUND)
+			s = MK_STORE_OK;
+	}
+	/* After a failure the connection is closed. */
+	return s == MK_STORE_OK ? status_of(c, conn_exec(c, "COMMIT")) : s;
+}
+
 /* All rows of a bound statement (ends it); the one after limit only tells that
  * there are more. */
 static enum mk_store_status rows_read(struct mk_backend_conn *c, sqlite3_stmt *stmt,

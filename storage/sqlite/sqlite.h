@@ -106,6 +106,8 @@ int schema_apply(struct mk_backend_conn *c, const struct mk_table *const *tables
 
 enum mk_store_status op_get(struct mk_backend_conn *c, const struct mk_table *t,
 	const struct mk_value *key, struct mk_arena *a, struct mk_row *out);
+enum mk_store_status op_get_many(struct mk_backend_conn *c, const struct mk_table *t,
+	const struct mk_value *const *keys, uint32_t n, struct mk_arena *a, struct mk_row *out);
 enum mk_store_status op_query(struct mk_backend_conn *c, const struct mk_table *t,
 	const struct mk_value *partition, const struct mk_range *r, struct mk_arena *a,
 	struct mk_rows *out);
