@@ -40,6 +40,10 @@ void mk_parcel_free(struct mk_parcel *p)
 		mk_jid_unref(&p->to);
 	if (p->session != NULL)
 		mk_session_unref(&p->session);
+	if (MK_UNLIKELY(p->ticket != NULL)) {
+		mk_stanza_ticket_done(p->ticket);
+		mk_stanza_unref(&p->ticket);
+	}
 	if (spare.list.next == NULL)
 		mk_list_init(&spare.list);
 	if (spare.n >= FREE_MAX || mk_self == NULL) {
@@ -161,6 +165,9 @@ void mk_route(struct mk_stanza **sp, const struct mk_jid *to)
 	struct mk_parcel *p = mk_parcel_new(MK_PARCEL_DELIVER);
 	p->stanza = s;
 	p->to = mk_jid_ref(to);
+	/* The flag is the original's; copies made of it have it, too. */
+	if (MK_UNLIKELY(s->flags & MK_STANZA_COMMIT))
+		p->ticket = mk_stanza_ref(mk_stanza_ticket(s));
 	/* The host's own business is done at the other side's home. */
 	mk_parcel_send(p, to->local_n == 0 && s->from != NULL ? mk_home_of(s->from)
 	                                                      : mk_home_of(to));

@@ -13,6 +13,8 @@ struct mk_parcel {
 	struct mk_stanza *stanza;      /* ref                                   */
 	struct mk_jid *to;             /* ref                                   */
 	struct mk_session *session;    /* came in from it (ref), or NULL        */
+	struct mk_stanza *ticket;      /* of a stanza whose sender waits for its
+	                                * delivery, too (ref), or NULL          */
 	uint8_t kind;                  /* enum mk_parcel_kind                   */
 	mk_post_fn *post;              /* MK_PARCEL_POST                        */
 	struct mk_inst *inst;

@@ -7,6 +7,7 @@
 #include "route/claim.h"
 #include "route/route.h"
 #include "session/tables.h"
+#include "session/commit.h"
 #include "base/ban.h"
 
 static bool jid_eq(const struct mk_map_node *n, const void *key, size_t key_n)
@@ -22,6 +23,7 @@ void mk_sessions_worker_init(struct mk_worker *w)
 	mk_map_init(&t->entities, jid_eq);
 	w->core = t;
 	mk_iq_worker_init(w);
+	mk_commits_worker_init(w);
 }
 
 void mk_sessions_worker_fini(struct mk_worker *w)
@@ -29,6 +31,7 @@ void mk_sessions_worker_fini(struct mk_worker *w)
 	struct mk_tables *t = w->core;
 
 	mk_iq_worker_fini(w);
+	mk_commits_worker_fini(w);
 	mk_map_fini(&t->entities);
 	mk_free(t);
 	w->core = NULL;

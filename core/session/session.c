@@ -13,11 +13,13 @@
 #include "session/trace.h"
 #include "store/journal.h"
 #include "store/store.h"
+#include "session/commit.h"
 #include "base/ban.h"
 
 struct mk_ack_state {
 	struct mk_session *session;
 	struct mk_task task;
+	struct mk_commits commits;     /* durability 'commit'                   */
 	int64_t last_pos;              /* journal position of the last stanza   */
 	int64_t wait_pos;
 	uint32_t wait_count;           /* in_count at wait_pos                  */
@@ -61,6 +63,7 @@ void mk_session_unref(struct mk_session **sp)
 	mk_slots_end(&s->slots, MK_SLOT_SESSION);
 	if (s->acks != NULL) {
 		mk_list_remove(&s->acks->task.node);
+		mk_commits_end(&s->acks->commits);
 		mk_free(s->acks);
 	}
 	mk_jid_unref(&s->jid);
@@ -306,6 +309,7 @@ void mk_session_acks_on(struct mk_session *s)
 	s->in_early = 0;
 	s->acks = mk_alloc(sizeof *s->acks);
 	s->acks->session = s;
+	s->acks->commits.session = s;
 }
 
 uint32_t mk_session_in_count(const struct mk_session *s) { return s->in_count; }
@@ -329,7 +333,7 @@ uint32_t mk_session_in_durable(const struct mk_session *s)
 		a->durable_count = s->in_count;
 	else if (a->wait_pos != 0 && a->wait_pos <= synced && reached(a->wait_count, a->durable_count))
 		a->durable_count = a->wait_count;      /* never back: it is an old wait */
-	return a->durable_count;
+	return mk_commits_reached(&a->commits, a->durable_count);
 }
 
 static void durable_then(struct mk_event *e, enum mk_verdict v)
@@ -364,6 +368,7 @@ void mk_session_want_durable(struct mk_session *s, uint32_t count)
 	}
 	a->want = count;
 	s->flags |= MK_SES_WANT_DURABLE;
+	mk_commits_wait(&a->commits);
 	/* What is not handled yet has no position to wait for: in_then() looks
 	 * again. */
 	if ((s->flags & MK_SES_WAITING) || a->durable_count == s->in_count)
@@ -454,8 +459,15 @@ static void in_then(struct mk_event *e, enum mk_verdict v)
 				mk_stanza_unref(&s);
 			}
 		}
-		if (s != NULL)
+		if (s != NULL && MK_UNLIKELY(s->flags & MK_STANZA_COMMIT) && ses->in_skip == 0) {
+			struct mk_stanza *original = mk_stanza_ref(mk_stanza_ticket(s));
+			mk_commits_add(&ses->acks->commits, ses->in_count + 1, original);
 			in_route(ses, &s, e->ev.to);
+			mk_stanza_ticket_done(original);
+			mk_stanza_unref(&original);
+		} else if (s != NULL) {
+			in_route(ses, &s, e->ev.to);
+		}
 	} else {
 		if (v == MK_FAIL)
 			mk_bounce(s, e->ev.error != 0 ? e->ev.error : MK_ERR_NOT_ALLOWED,
@@ -465,6 +477,12 @@ static void in_then(struct mk_event *e, enum mk_verdict v)
 	in_handled(ses);
 }
 
+void mk_session_again(struct mk_session *s)
+{
+	if (s->flags & MK_SES_WANT_DURABLE)
+		mk_session_want_durable(s, s->acks->want);
+}
+
 void mk_session_in_now(struct mk_session *ses, struct mk_stanza *s)
 {
 	struct mk_event ev = {
@@ -472,6 +490,9 @@ void mk_session_in_now(struct mk_session *ses, struct mk_stanza *s)
 			.to = s->to != NULL ? s->to : ses->entity->jid, .match = s->match },
 		.hook = 1, .then = in_then };
 
+	/* What handlers append counts from the first row on. */
+	if (MK_UNLIKELY(ses->durability == MK_DURABLE_COMMIT) && (ses->flags & MK_SES_ACKS))
+		s->flags |= MK_STANZA_COMMIT;
 	mk_event_run(&ev, dispatch_of(ses));
 }
 

@@ -111,6 +111,8 @@ void mk_session_deliver(struct mk_session *s, struct mk_stanza *st, const struct
 bool mk_session_in(struct mk_session *ses, struct mk_stanza *s);
 /* One that the stream has answered itself counts as handled, in its turn. */
 void mk_session_in_answered(struct mk_session *ses);
+/* mk_session_want_durable once more, if that is wanted. */
+void mk_session_again(struct mk_session *s);
 /* Ends the sessions of this worker that i kept and that have no stream. */
 void mk_sessions_drop(struct mk_inst *i);
 /* The same for one that waited in the queue. */

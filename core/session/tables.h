@@ -14,6 +14,9 @@ struct mk_tables {
 	uint32_t sessions;
 	struct mk_map asked;           /* route/iq.c: by id                     */
 	struct mk_list requests;       /* route/iq.c: not answered yet          */
+	struct mk_list committing;     /* session/commit.c: sessions that wait  */
+	struct mk_msg commit_msg;
+	_Atomic bool commit_posted;    /* any thread                            */
 };
 static inline struct mk_tables *mk_tables(void) { return mk_self->core; }
 

@@ -15,6 +15,7 @@
 
 #include <time.h>
 
+#include "xml/stanza.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/ban.h"
@@ -27,6 +28,7 @@ struct mk_append_row {
 	struct mk_list node;
 	const struct mk_table *table;
 	struct mk_stanza *stanza;      /* ref, or NULL                          */
+	struct mk_stanza *ticket;      /* whose ticket this is; kept by stanza  */
 	struct mk_value v[];           /* bytes follow                          */
 };
 
@@ -76,6 +78,8 @@ static struct mk_append_row *row_copy(const struct mk_table_info *info,
 
 static void row_free(struct mk_append_row *row)
 {
+	if (row->ticket != NULL)
+		mk_stanza_ticket_done(row->ticket);
 	mk_stanza_unref(&row->stanza);
 	mk_free(row);
 }
@@ -112,14 +116,18 @@ void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
 	}
 	struct mk_store_backend *b = info->backend;
 	struct mk_append_row *row = row_copy(info, v);
-	if (ev != NULL && ev->stanza != NULL)
+	if (ev != NULL && ev->stanza != NULL) {
 		row->stanza = mk_stanza_ref(ev->stanza);
+		row->ticket = mk_stanza_ticket(ev->stanza);
+	}
 	atomic_fetch_add(&queued, 1);
 	atomic_fetch_add(&b->append_queued, 1);
 	mk_metric_bump(b->metric_queued, 1);
 	pthread_mutex_lock(&b->append_lock);
 	mk_list_push(&b->append_rows, &row->node);
 	b->append_last++;
+	if (row->ticket != NULL && (row->ticket->flags & MK_STANZA_COMMIT))
+		b->append_wanted = b->append_last;     /* its sender waits for it       */
 	if (b->append_waiting && (b->append_idle || is_enough(b))) {
 		b->append_waiting = false;
 		pthread_cond_signal(&b->append_wake);

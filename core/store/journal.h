@@ -56,8 +56,8 @@ bool mk_journal_full(void);
  */
 int64_t mk_journal_write(struct mk_stanza *s);
 /* What is durable on this worker: positions <= it. In async mode the last
- * written one. Commit is as wal: whoever waits for a database holds the stanza
- * until then, and with it the record. */
+ * written one. Commit is as wal: what waits for a database besides is the session's
+ * affair (session/commit.h). */
 int64_t mk_journal_synced(enum mk_durability mode);
 /* Asks for it; t runs on this worker after mk_journal_synced(WAL) >= position;
  * at the end of this turn's queue if it is that already. Belongs to the caller;

@@ -339,6 +339,23 @@ void mk_stanza_set_uid(struct mk_stanza *s, int64_t uid)
 	s->uid = uid;
 }
 
+void (*mk_stanza_committed)(struct mk_stanza *original);
+
+struct mk_stanza *mk_stanza_ticket(struct mk_stanza *s)
+{
+	while (s->original != NULL)
+		s = s->original;
+	atomic_fetch_add_explicit(&s->tickets, 1, memory_order_relaxed);
+	return s;
+}
+
+void mk_stanza_ticket_done(struct mk_stanza *original)
+{
+	if (atomic_fetch_sub_explicit(&original->tickets, 1, memory_order_acq_rel) == 1 &&
+	    (original->flags & MK_STANZA_COMMIT) && mk_stanza_committed != NULL)
+		mk_stanza_committed(original);
+}
+
 bool mk_stanza_is_kept(const struct mk_stanza *s)
 {
 	for (; s != NULL; s = s->original)

@@ -822,3 +822,30 @@ def test_survives_a_restart(make_server, connect):
     s.restart()
     b = connect(b.account, server=s)
     assert query(b).ids == ids
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_commit_is_acknowledged_when_the_database_has_it(make_server, connect, online):
+    """Durability 'commit' (reliability 4.3): at the moment of <a/> both archives are in the
+    file, however long rows may wait for company."""
+    import sqlite3
+    from mk.sm import SmClient
+    s = make_server({"storage": {"append_wait": "1s"}, "host_types": {"people": {
+        "durability": "commit", "plugins": {"mam": {}}}}})
+    if s.config["storage"]["default"] != "sqlite":
+        pytest.skip("looks into the SQLite file")
+    b = s.account()
+    if online:
+        connect(b, server=s, presence="")
+    a = SmClient(s, s.account())
+    a.login()
+    a.enable()
+    db = sqlite3.connect(s.path("data", "meerkat.db"))
+    for k in range(1, 6):
+        for x in range(3):
+            a.message(b.jid, "x", id_="c%d" % k)
+        a.h(at_least=3 * k)
+        n = db.execute("SELECT COUNT(*) FROM archive_box").fetchone()[0]
+        assert n == 6 * k, "h=%d, but %d rows" % (3 * k, n)
+    db.close()
+    a.kill()
