@@ -144,6 +144,17 @@ class Load:
             if len(self.refused) == refused:
                 return
 
+    def login(self, deadline):
+        """As soon as storage has come back for logins, too."""
+        while True:
+            c = SmClient(self.server, self.offline)
+            try:
+                return c.login() or c
+            except AuthFailed as e:
+                c.kill()
+                assert "temporary-auth-failure" in str(e) and time.monotonic() < deadline
+                time.sleep(0.1)
+
     def end(self, pg):
         """What was acknowledged and not given back is there, once."""
         self.going = False
@@ -153,8 +164,7 @@ class Load:
         # Errors of what is under way come before the answer of the same account.
         self.s.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to=self.s.bare)
         deadline = time.monotonic() + 120
-        c = SmClient(self.server, self.offline)
-        c.login()
+        c = self.login(time.monotonic() + WITHIN)
         c.enable()
         c.send("<presence/>")
         got = {}
