@@ -20,7 +20,7 @@
 #include "base/metric.h"
 #include "base/ban.h"
 
-#define APPEND_BATCH   4000
+#define APPEND_BATCH   16000
 #define APPEND_BACKOFF_MAX (2 * 1000)  /* ms                                */
 #define WAIT_MAX       (10 * 1000)     /* ms, of mk_append_wait             */
 
@@ -138,14 +138,9 @@ void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
 uint64_t mk_append_mark(const struct mk_table *t)
 {
 	const struct mk_table_info *info = mk_table_find(t);
-	uint64_t mark;
-
 	if (info == NULL)
 		return 0;
-	pthread_mutex_lock(&info->backend->append_lock);
-	mark = info->backend->append_last;
-	pthread_mutex_unlock(&info->backend->append_lock);
-	return mark;
+	return atomic_load_explicit(&info->backend->append_last, memory_order_acquire);
 }
 
 static enum mk_store_status backend_wait(struct mk_store_backend *b, uint64_t mark);
@@ -253,35 +248,40 @@ static bool batch_write(struct mk_store *st, struct mk_store_backend *b,
 	return true;
 }
 
-/* Waits for rows or for the end; how many were taken. */
-static unsigned rows_take(struct mk_store_backend *b, struct mk_append_row **rows,
-	bool *stop_out)
+/* Waits for rows or for the end; how many were taken. taken: what was taken out of
+ * the queue before, all at once, as its lock is the workers'. */
+static unsigned rows_take(struct mk_store_backend *b, struct mk_list *taken,
+	struct mk_append_row **rows, bool *stop_out)
 {
 	unsigned n = 0;
 	struct timespec until;
 	int r = 0;
 
 	pthread_mutex_lock(&b->append_lock);
-	while (mk_list_empty(&b->append_rows) && !b->append_stop) {
+	while (mk_list_empty(taken) && mk_list_empty(&b->append_rows) && !b->append_stop) {
 		b->append_waiting = b->append_idle = true;
 		pthread_cond_wait(&b->append_wake, &b->append_lock);
 	}
 	b->append_idle = false;
 	deadline(&until, gather_ms);
-	while (r == 0 && gather_ms > 0 && !is_enough(b) && !b->append_stop) {
+	while (r == 0 && gather_ms > 0 && mk_list_empty(taken) && !is_enough(b) &&
+	       !b->append_stop) {
 		b->append_waiting = true;
 		r = pthread_cond_timedwait(&b->append_wake, &b->append_lock, &until);
 	}
 	b->append_waiting = false;
+	if (mk_list_empty(taken) && !mk_list_empty(&b->append_rows)) {
+		mk_list_move(taken, &b->append_rows);
+		b->append_taken = b->append_last;
+	}
+	*stop_out = b->append_stop;
+	pthread_mutex_unlock(&b->append_lock);
 	while (n < APPEND_BATCH) {
-		struct mk_list *node = mk_list_pop(&b->append_rows);
+		struct mk_list *node = mk_list_pop(taken);
 		if (node == NULL)
 			break;
 		rows[n++] = MK_CONTAINER(node, struct mk_append_row, node);
 	}
-	b->append_taken += n;
-	*stop_out = b->append_stop;
-	pthread_mutex_unlock(&b->append_lock);
 	return n;
 }
 
@@ -305,10 +305,12 @@ static void *writer(void *arg)
 	struct mk_store_backend *b = arg;
 	struct mk_store *st = mk_store_new();
 	struct mk_append_row **rows = mk_alloc(APPEND_BATCH * sizeof *rows);
+	struct mk_list taken;
 	bool stop = false, gave_up = false;
 	unsigned n, lost = 0;
 
-	while ((n = rows_take(b, rows, &stop)) > 0 || !stop) {
+	mk_list_init(&taken);
+	while ((n = rows_take(b, &taken, rows, &stop)) > 0 || !stop) {
 		int64_t delay = 50;
 		while (n > 0 && !gave_up && !batch_write(st, b, rows, n)) {
 			gave_up = stop;

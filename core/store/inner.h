@@ -55,7 +55,8 @@ struct mk_store_backend {
 	pthread_mutex_t append_lock;
 	pthread_cond_t append_wake;
 	struct mk_list append_rows;    /* of mk_append_row, oldest first        */
-	uint64_t append_last, append_taken;    /* rows ever: queued, being written */
+	_Atomic uint64_t append_last;  /* rows ever queued                      */
+	uint64_t append_taken;         /* ... and taken to be written           */
 	uint64_t append_wanted;        /* somebody waits for it                 */
 	_Atomic uint64_t append_durable;       /* rows ever written: any thread */
 	pthread_cond_t append_written;

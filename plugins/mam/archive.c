@@ -154,30 +154,40 @@ static enum mk_store_status see_appended(struct mk_store *st, struct owner o)
 /* ---- appending ------------------------------------------------------------------------ */
 
 #define SHARED 8192
-static _Atomic uint64_t shared[SHARED];
+static struct { _Atomic uint64_t value, bytes; } shared[SHARED];
 
 static uint64_t shared_value(int64_t id, const struct mk_jid *to)
 {
 	return (uint64_t)id ^ hash_of(mk_jid_bare(to));
 }
 
-static _Atomic uint64_t *shared_place(int64_t id)
+static unsigned shared_place(int64_t id)
 {
-	return &shared[((uint64_t)id * UINT64_C(0x9e3779b97f4a7c15)) >> 51];
+	return (unsigned)(((uint64_t)id * UINT64_C(0x9e3779b97f4a7c15)) >> 51);
 }
 
-void shared_note(int64_t id, const struct mk_jid *to)
+void shared_note(int64_t id, const struct mk_jid *to, size_t bytes)
 {
-	atomic_store_explicit(shared_place(id), shared_value(id, to), memory_order_release);
+	unsigned at = shared_place(id);
+
+	atomic_store_explicit(&shared[at].bytes, bytes, memory_order_relaxed);
+	atomic_store_explicit(&shared[at].value, shared_value(id, to), memory_order_release);
 }
 
-bool shared_noted(int64_t id, const struct mk_jid *to)
+/* Somebody may take the place between the two loads: then bytes is another's, which a
+ * quota can bear. */
+bool shared_noted(int64_t id, const struct mk_jid *to, int64_t *bytes)
 {
-	return atomic_load_explicit(shared_place(id), memory_order_acquire) == shared_value(id, to);
+	unsigned at = shared_place(id);
+
+	if (atomic_load_explicit(&shared[at].value, memory_order_acquire) != shared_value(id, to))
+		return false;
+	*bytes = (int64_t)atomic_load_explicit(&shared[at].bytes, memory_order_relaxed);
+	return true;
 }
 
 /* Days that were noted already, for an hour: rows can be erased. */
-#define DAYS 32768
+#define DAYS 8192
 static _Atomic uint64_t days[DAYS];
 static _Atomic uint64_t days_epoch;
 
@@ -246,7 +256,8 @@ void box_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct owner o
 	const struct entry *e, struct mk_str text)
 {
 	struct mk_value row[BOX_COLUMNS] = { mk_text(o.domain), mk_text(o.user), mk_int(e->id),
-		mk_text(e->with), mk_int(e->flags), mk_int((int64_t)e->xml.n),
+		mk_text(e->with), mk_int(e->flags),
+		mk_int(e->xml.n != 0 ? (int64_t)e->xml.n : e->size),
 		e->is_shared ? mk_absent() : mk_text(e->xml) };
 
 	day_note(i, ev, o, e);

@@ -104,13 +104,14 @@ static void archive(struct mk_inst *i, struct mk_ev_stanza *ev, bool is_in)
 		e.is_shared = can_share(mine, other);
 		if (e.is_shared) {
 			body_append(i, ev, mk_jid_domain(mine), e.id, e.xml);
-			shared_note(e.id, other);
+			shared_note(e.id, other, e.xml.n);
 		}
 	} else {
-		e.is_shared = can_share(other, mine) && shared_noted(e.id, mine);
+		e.is_shared = can_share(other, mine) && shared_noted(e.id, mine, &e.size);
 		if (waits_note(i, ev))
 			e.flags |= BOX_WAITS;
-		e.xml = stored_text(a, ev->stanza, mine);
+		if (!e.is_shared)
+			e.xml = stored_text(a, ev->stanza, mine);
 	}
 	box_append(i, ev, owner_of_account(mine), &e, words);
 	mk_metric_add(i, STORED, 1);

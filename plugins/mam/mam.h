@@ -62,7 +62,8 @@ struct mk_str stored_text(struct mk_arena *a, const struct mk_stanza *s,
 	const struct mk_jid *account);
 
 struct entry {
-	int64_t id, flags, size;       /* size: bytes of the text, when read    */
+	int64_t id, flags, size;       /* size: bytes of the text, when read, and
+	                                * where xml is not there                */
 	struct mk_str with;            /* bare                                  */
 	struct mk_str xml;             /* n 0 and is_shared: it is in archive_body;
 	                                * n 0 else: gone                        */
@@ -76,8 +77,8 @@ void body_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct mk_str
 	int64_t id, struct mk_str xml);
 /* Notes that the body of id, to this account, was appended as shared; and whether
  * it was: a "no" may be wrong, and costs a copy. Any thread. */
-void shared_note(int64_t id, const struct mk_jid *to);
-bool shared_noted(int64_t id, const struct mk_jid *to);
+void shared_note(int64_t id, const struct mk_jid *to, size_t bytes);
+bool shared_noted(int64_t id, const struct mk_jid *to, int64_t *bytes);
 
 struct box_range {
 	int64_t after, before;         /* exclusive; INT64_MIN, INT64_MAX: open */
