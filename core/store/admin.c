@@ -75,22 +75,26 @@ static const struct mk_table_link *link_of(const struct mk_table_info *t)
 		? t->table->link : NULL;
 }
 
-/* One row, and what it leads to. */
+/* One row, with what it leads to. */
 static void export_row(struct work *w, const struct mk_table_info *t, const struct mk_row *row)
 {
 	const struct mk_table_link *l = link_of(t);
-	struct mk_value key[MK_COLUMNS_MAX];
+	struct mk_value key[MK_COLUMNS_MAX], whole[MK_COLUMNS_MAX];
 	struct mk_row led;
-	enum mk_store_status s;
+	enum mk_store_status s = MK_STORE_NOTFOUND;
 
-	w->result = w->fn(w->arg, t->table, row);
-	if (w->result != 0 || l == NULL || !l->key(row->v, key))
-		return;
-	s = mk_get(w->st, l->to, key, &led);
-	if (s == MK_STORE_OK)
-		w->result = w->fn(w->arg, l->to, &led);
-	else if (s != MK_STORE_NOTFOUND)
+	if (l != NULL && l->key(row->v, key))
+		s = mk_get(w->st, t->table, key, &led);
+	if (s == MK_STORE_OK) {
+		memcpy(whole, row->v, row->n * sizeof *whole);
+		l->take(whole, led.v);
+		led = (struct mk_row){ whole, row->n, row->version };
+		w->result = w->fn(w->arg, t->table, &led);
+	} else if (s == MK_STORE_NOTFOUND) {
+		w->result = w->fn(w->arg, t->table, row);
+	} else {
 		w->result = -MK_EIO;
+	}
 }
 
 static void export_table(void *arg, const struct mk_table_info *t)
@@ -151,24 +155,31 @@ int mk_store_export(struct mk_store *st, const struct mk_jid *user,
 	return w.result;
 }
 
-/* What a row leads to, unless another row does. */
-static enum mk_store_status erase_led(struct work *w, const struct mk_table_info *t,
+/* The row that leads to this one, if there is one, from now on stands alone. */
+static enum mk_store_status hand_over(struct work *w, const struct mk_table_info *t,
 	const struct mk_table_link *l, const struct mk_row *row)
 {
-	struct mk_value key[MK_COLUMNS_MAX], other[MK_COLUMNS_MAX];
-	enum mk_store_status s = MK_STORE_NOTFOUND;
-	struct mk_row found;
+	struct mk_value key[MK_COLUMNS_MAX], led[MK_COLUMNS_MAX], whole[MK_COLUMNS_MAX];
+	enum mk_store_status s = MK_STORE_CONFLICT;
+	struct mk_row other;
 
-	if (!l->key(row->v, key))
+	if (!l->back(row->v, key))
 		return MK_STORE_OK;
-	if (l->other(row->v, other))
-		s = mk_get(w->st, t->table, other, &found);
-	if (s == MK_STORE_NOTFOUND)
-		s = mk_delete(w->st, l->to, key);
-	return s == MK_STORE_NOTFOUND ? MK_STORE_OK : s;
+	for (int tries = 0; tries < 5 && s == MK_STORE_CONFLICT; tries++) {
+		s = mk_get(w->st, t->table, key, &other);
+		if (s == MK_STORE_NOTFOUND)
+			return MK_STORE_OK;
+		if (s != MK_STORE_OK || !l->key(other.v, led) ||
+		    !mk_values_equal(led, row->v, t->keys))
+			return s;
+		memcpy(whole, other.v, other.n * sizeof *whole);
+		l->take(whole, row->v);
+		s = mk_put(w->st, t->table, whole, other.version);
+	}
+	return s;
 }
 
-/* Before its rows are: a row that leads to nothing does no harm. */
+/* Before its rows are erased. */
 static enum mk_store_status erase_links(struct work *w, const struct mk_table_info *t,
 	const struct mk_value *partition)
 {
@@ -181,7 +192,7 @@ static enum mk_store_status erase_links(struct work *w, const struct mk_table_in
 	while (s == MK_STORE_OK && rows.more) {
 		s = mk_query(w->st, t->table, partition, &r, &rows);
 		for (uint32_t i = 0; s == MK_STORE_OK && i < rows.n; i++)
-			s = erase_led(w, t, link_of(t), &rows.row[i]);
+			s = hand_over(w, t, link_of(t), &rows.row[i]);
 		if (s != MK_STORE_OK || rows.n == 0 || t->keys == t->parts)
 			break;
 		struct mk_arena *next = mk_arena_new();

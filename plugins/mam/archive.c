@@ -1,12 +1,13 @@
 /*
  * mam/archive.c - the rows of archives
  *
- * An archive is a box: a small row for each message, by owner and id. A message
- * between two accounts of one domain is stored once, in archive_body, and both
- * rows lead there; any other is in its owner's row. Rows are appended by
- * write-behind (any worker) and read in jobs, behind what the owner has queued.
+ * An archive is a box: a row for each message, by owner and id. A message between two
+ * accounts of one domain is stored once: the recipient's row leads to the sender's, which
+ * holds it. Rows are appended by write-behind (any worker) and read in jobs, behind what
+ * the owner has queued. (A table of bodies with two small rows that lead there was a
+ * third row to write for each message: a quarter of the cost.)
  *
- * Who comes second must know whether the first stored the body for both: shared[]
+ * The recipient's side must know whether the sender's has stored the message: shared[]
  * remembers the last few thousand. What it forgot is stored again, in the row.
  */
 #include <stdatomic.h>
@@ -22,20 +23,10 @@ static const struct mk_column box_columns[] = {
 	{ "peer", MK_TEXT, MK_COL_FILTER },            /* bare                  */
 	{ "flags", MK_INT, MK_COL_FILTER },            /* enum box_flag         */
 	{ "size", MK_INT, 0 },                         /* bytes of the stanza   */
-	{ "stanza", MK_TEXT, MK_COL_NULL },            /* absent: in archive_body */
+	{ "stanza", MK_TEXT, MK_COL_NULL },            /* absent: in the peer's row */
 	{ 0 }
 };
 enum { BOX_ID = 2, BOX_PEER, BOX_FLAGS, BOX_SIZE, BOX_STANZA, BOX_COLUMNS };
-
-static const struct mk_column body_columns[] = {
-	{ "domain", MK_TEXT, MK_COL_PARTITION },
-	{ "bucket", MK_INT, MK_COL_PARTITION },        /* the day               */
-	{ "id", MK_INT, MK_COL_SORT },
-	{ "stanza", MK_TEXT, 0 },
-	{ 0 }
-};
-const struct mk_table archive_body = { .size = sizeof archive_body, .version = 1,
-	.name = "archive_body", .columns = body_columns };
 
 static const struct mk_column text_columns[] = {
 	{ "domain", MK_TEXT, MK_COL_PARTITION },
@@ -50,7 +41,7 @@ const struct mk_table archive_text = { .size = sizeof archive_text, .version = 1
 
 /*
  * On which days an owner wrote with whom. An index of the box by peer would cost as
- * much as the box and the body together, with each message; these rows are written once
+ * much as the box itself, with each message; these rows are written once
  * a day (of what days_noted() remembers), and lead a query to short ranges.
  */
 static const struct mk_column days_columns[] = {
@@ -63,39 +54,51 @@ static const struct mk_column days_columns[] = {
 const struct mk_table archive_days = { .size = sizeof archive_days, .version = 1,
 	.name = "archive_days", .columns = days_columns, .flags = MK_TABLE_OWNED };
 
-static int64_t bucket_of(int64_t id) { return mk_uid_wall_ms(id) / DAY_MS; }
+static int64_t day_of(int64_t id) { return mk_uid_wall_ms(id) / DAY_MS; }
 
-/* ---- what rows of a box lead to (mk_table_link) ------------------------------------------ */
+/* ---- rows that lead to others (mk_table_link) ----------------------------------------- */
 
-static bool body_key(const struct mk_value *row, struct mk_value *key)
+/* The peer's row of the same message, if the peer is an account of the domain. */
+static bool peer_key(struct mk_value domain, struct mk_str peer, int64_t id, struct mk_value *key)
 {
-	if (row[BOX_STANZA].type != 0)
-		return false;
-	key[0] = row[0];
-	key[1] = mk_int(bucket_of(row[BOX_ID].as.i));
-	key[2] = row[BOX_ID];
-	return true;
-}
+	const char *at = peer.n != 0 ? memchr(peer.p, '@', peer.n) : NULL;
+	struct mk_str rest;
 
-/* The other's row: shared bodies are between two accounts of a domain. */
-static bool other_key(const struct mk_value *row, struct mk_value *key)
-{
-	struct mk_str peer = mk_value_str(&row[BOX_PEER]);
-	const char *at = memchr(peer.p, '@', peer.n);
-
-	if (row[BOX_STANZA].type != 0 || at == NULL)
+	if (at == NULL)
 		return false;
-	key[0] = row[0];
+	rest = (struct mk_str){ at + 1, (size_t)(peer.p + peer.n - at - 1) };
+	if (!mk_str_eq(rest, mk_value_str(&domain)))
+		return false;
+	key[0] = domain;
 	key[1] = mk_text((struct mk_str){ peer.p, (size_t)(at - peer.p) });
-	key[2] = row[BOX_ID];
+	key[2] = mk_int(id);
 	return true;
 }
 
-static const struct mk_table_link body_link = { .size = sizeof body_link, .to = &archive_body,
-	.key = body_key, .other = other_key };
+static bool link_key(const struct mk_value *row, struct mk_value *key)
+{
+	return row[BOX_STANZA].type == 0 &&
+	       peer_key(row[0], mk_value_str(&row[BOX_PEER]), row[BOX_ID].as.i, key);
+}
+
+/* Only what was sent is led to. */
+static bool link_back(const struct mk_value *row, struct mk_value *key)
+{
+	return row[BOX_STANZA].type != 0 && (row[BOX_FLAGS].as.i & BOX_OUT) &&
+	       peer_key(row[0], mk_value_str(&row[BOX_PEER]), row[BOX_ID].as.i, key);
+}
+
+static void link_take(struct mk_value *row, const struct mk_value *held)
+{
+	row[BOX_STANZA] = held[BOX_STANZA];
+	row[BOX_SIZE] = held[BOX_SIZE];
+}
+
+static const struct mk_table_link box_link = { .size = sizeof box_link, .key = link_key,
+	.back = link_back, .take = link_take };
 const struct mk_table archive_box = { .size = sizeof archive_box, .version = 1,
 	.name = "archive_box", .columns = box_columns, .flags = MK_TABLE_OWNED,
-	.link = &body_link };
+	.link = &box_link };
 
 /* ---- owners ------------------------------------------------------------------------- */
 
@@ -205,7 +208,7 @@ static void day_note(struct mk_inst *i, const struct mk_ev_stanza *ev, struct ow
 		UINT64_C(0x9e3779b97f4a7c15);
 	_Atomic uint64_t *place = &days[(h >> 40) % DAYS];
 	struct mk_value row[] = { mk_text(o.domain), mk_text(o.user), mk_text(e->with),
-		mk_int(bucket_of(e->id)) };
+		mk_int(day_of(e->id)) };
 
 	if (atomic_load_explicit(place, memory_order_relaxed) == h)
 		return;
@@ -242,14 +245,6 @@ struct mk_str stored_text(struct mk_arena *a, const struct mk_stanza *s,
 			mk_elem_remove(copy, x);
 	}
 	return mk_elem_write(a, copy);
-}
-
-void body_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct mk_str domain,
-	int64_t id, struct mk_str xml)
-{
-	struct mk_value row[] = { mk_text(domain), mk_int(bucket_of(id)), mk_int(id), mk_text(xml) };
-
-	mk_append(i, ev, &archive_body, row);
 }
 
 void box_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct owner o,
@@ -302,25 +297,19 @@ static enum mk_store_status bodies_read(struct mk_store *st, struct owner o, str
 	struct mk_value (*key)[3] = mk_arena_alloc(a, n * sizeof *key + 1);
 	const struct mk_value **keys = mk_arena_alloc(a, n * sizeof *keys + 1);
 	struct mk_row *rows = mk_arena_alloc(a, n * sizeof *rows + 1);
+	uint32_t *whose = mk_arena_alloc(a, n * sizeof *whose + 1);
 	enum mk_store_status s;
 	uint32_t m = 0;
 
 	for (uint32_t k = 0; k < n; k++)
-		if (e[k].is_shared) {
-			key[m][0] = mk_text(o.domain);
-			key[m][1] = mk_int(bucket_of(e[k].id));
-			key[m][2] = mk_int(e[k].id);
+		if (e[k].is_shared && peer_key(mk_text(o.domain), e[k].with, e[k].id, key[m])) {
 			keys[m] = key[m];
-			m++;
+			whose[m++] = k;
 		}
-	s = mk_get_many(st, &archive_body, keys, m, rows);
-	m = 0;
-	for (uint32_t k = 0; s == MK_STORE_OK && k < n; k++)
-		if (e[k].is_shared) {
-			if (rows[m].v != NULL)
-				e[k].xml = mk_value_str(&rows[m].v[3]);
-			m++;
-		}
+	s = mk_get_many(st, &archive_box, keys, m, rows);
+	for (uint32_t k = 0; s == MK_STORE_OK && k < m; k++)
+		if (rows[k].v != NULL)
+			e[whose[k]].xml = mk_value_str(&rows[k].v[BOX_STANZA]);
 	return s;
 }
 
@@ -381,8 +370,8 @@ static enum mk_store_status days_read(struct mk_store *st, struct owner o,
 {
 	struct mk_arena *a = mk_store_arena(st);
 	struct mk_value partition[] = { mk_text(o.domain), mk_text(o.user) };
-	struct mk_value after[] = { mk_text(r->with), mk_int(bucket_of(r->after < 0 ? 0 : r->after) - 1) };
-	struct mk_value before[] = { after[0], mk_int(bucket_of(r->before) + 1) };
+	struct mk_value after[] = { mk_text(r->with), mk_int(day_of(r->after < 0 ? 0 : r->after) - 1) };
+	struct mk_value before[] = { after[0], mk_int(day_of(r->before) + 1) };
 	struct mk_range range = { .size = sizeof range, .after = after, .before = before,
 		.limit = 1000, .backward = r->backward };
 	struct mk_rows rows = { .more = true };
@@ -478,7 +467,7 @@ enum mk_store_status days_delete(struct mk_store *st, struct owner o, int64_t be
 	struct mk_range range = { .size = sizeof range, .limit = 500 };
 	struct mk_rows rows = { .more = true };
 	enum mk_store_status s = MK_STORE_OK;
-	int64_t first = bucket_of(before);
+	int64_t first = day_of(before);
 
 	while (s == MK_STORE_OK && rows.more) {
 		s = mk_query(st, &archive_days, partition, &range, &rows);
@@ -572,25 +561,38 @@ enum mk_store_status text_delete(struct mk_store *st, struct owner o, int64_t id
 	return mk_delete(st, &archive_text, key);
 }
 
+/* The row under key gets another text. */
+static enum mk_store_status text_put(struct mk_store *st, const struct mk_value *key,
+	struct mk_str xml)
+{
+	enum mk_store_status s = MK_STORE_CONFLICT;
+	struct mk_value v[BOX_COLUMNS];
+	struct mk_row row;
+
+	for (int tries = 0; tries < 5 && s == MK_STORE_CONFLICT; tries++) {
+		s = mk_get(st, &archive_box, key, &row);
+		if (s != MK_STORE_OK)
+			return s;
+		memcpy(v, row.v, sizeof v);
+		v[BOX_SIZE] = mk_int((int64_t)xml.n);
+		v[BOX_STANZA] = mk_text(xml);
+		s = mk_put(st, &archive_box, v, row.version);
+	}
+	return s;
+}
+
 enum mk_store_status box_replace(struct mk_store *st, struct owner o, const struct entry *e,
 	struct mk_str xml)
 {
-	struct mk_value row[BOX_COLUMNS] = { mk_text(o.domain), mk_text(o.user), mk_int(e->id),
-		mk_text(e->with), mk_int(e->flags), mk_int((int64_t)xml.n), mk_text(xml) };
-	struct mk_value body[] = { row[0], mk_int(bucket_of(e->id)), row[2], row[6] };
-	struct mk_value other[3];
-	enum mk_store_status s;
+	struct mk_value own[] = { mk_text(o.domain), mk_text(o.user), mk_int(e->id) }, peer[3];
+	bool has_peer = peer_key(own[0], e->with, e->id, peer);
+	enum mk_store_status s = text_delete(st, o, e->id);
 
-	s = mk_delete(st, &archive_text, row);
-	if (e->is_shared && (s == MK_STORE_OK || s == MK_STORE_NOTFOUND)) {
-		row[BOX_STANZA] = mk_absent();
-		if (other_key(row, other))
-			s = mk_delete(st, &archive_text, other);
-	}
+	if (has_peer && (s == MK_STORE_OK || s == MK_STORE_NOTFOUND))
+		s = mk_delete(st, &archive_text, peer);
 	if (s != MK_STORE_OK && s != MK_STORE_NOTFOUND)
 		return s;
-	return e->is_shared ? mk_put(st, &archive_body, body, MK_ANY)
-	                    : mk_put(st, &archive_box, row, MK_ANY);
+	return text_put(st, e->is_shared && has_peer ? peer : own, xml);
 }
 
 void box_reflag(struct mk_store *st, struct owner o, const struct entry *e, int64_t flags,
@@ -605,20 +607,27 @@ void box_reflag(struct mk_store *st, struct owner o, const struct entry *e, int6
 	*w = (struct mk_write){ MK_WRITE_PUT, &archive_box, kept, MK_ANY };
 }
 
-/* The shared body, unless the other one has its row. */
-static enum mk_store_status body_release(struct mk_store *st, struct owner o, const struct entry *e)
+/* The recipient's row that leads to this one stands alone from now on. */
+static enum mk_store_status hand_over(struct mk_store *st, struct owner o, const struct entry *e)
 {
-	struct mk_value row[BOX_COLUMNS] = { mk_text(o.domain), mk_text(o.user), mk_int(e->id),
-		mk_text(e->with) };
-	struct mk_value other[3], body[3];
-	enum mk_store_status s = MK_STORE_NOTFOUND;
-	struct mk_row found;
+	enum mk_store_status s = MK_STORE_CONFLICT;
+	struct mk_value key[3], v[BOX_COLUMNS];
+	struct mk_row row;
 
-	if (other_key(row, other))
-		s = mk_get(st, &archive_box, other, &found);
-	if (s == MK_STORE_NOTFOUND && body_key(row, body))
-		s = mk_delete(st, &archive_body, body);
-	return s == MK_STORE_NOTFOUND ? MK_STORE_OK : s;
+	if (e->is_shared || !(e->flags & BOX_OUT) || e->xml.n == 0 ||
+	    !peer_key(mk_text(o.domain), e->with, e->id, key))
+		return MK_STORE_OK;
+	for (int tries = 0; tries < 5 && s == MK_STORE_CONFLICT; tries++) {
+		s = mk_get(st, &archive_box, key, &row);
+		if (s == MK_STORE_NOTFOUND || (s == MK_STORE_OK && row.v[BOX_STANZA].type != 0))
+			return MK_STORE_OK;
+		if (s != MK_STORE_OK)
+			return s;
+		memcpy(v, row.v, sizeof v);
+		v[BOX_STANZA] = mk_text(e->xml);
+		s = mk_put(st, &archive_box, v, row.version);
+	}
+	return s;
 }
 
 enum mk_store_status box_delete(struct mk_store *st, struct owner o, const struct entry *e,
@@ -635,13 +644,10 @@ enum mk_store_status box_delete(struct mk_store *st, struct owner o, const struc
 		key[k][2] = mk_int(e[k].id);
 		w[k] = (struct mk_write){ MK_WRITE_DELETE, &archive_text, key[k], MK_ANY };
 	}
-	/* A body goes first: a row that leads to none shows nothing, a body that
-	 * no row leads to would stay. Rows go last, so that what fails is done
-	 * again. */
+	/* Rows go last, so that what fails is done again. */
 	s = mk_batch(st, w, n, NULL);
 	for (uint32_t k = 0; s == MK_STORE_OK && k < n; k++)
-		if (e[k].is_shared)
-			s = body_release(st, o, &e[k]);
+		s = hand_over(st, o, &e[k]);
 	for (uint32_t k = 0; k < n; k++)
 		w[k].table = &archive_box;
 	return s == MK_STORE_OK ? mk_batch(st, w, n, NULL) : s;

@@ -3,9 +3,8 @@
  *
  * A walk over all owners of boxes, a few at a time (mk_every, so in a job, never two
  * at once), that begins again PAUSE_MS after it came to the end. Rows are deleted in
- * batches, the oldest first, so that an archive has no holes. Bodies that are too old
- * are deleted by the day: no row that leads there is younger. A body that goes
- * because of one user's quota stays as long as the other has its row.
+ * batches, the oldest first, so that an archive has no holes. What goes because of one
+ * user's quota the other's row takes over.
  */
 #include "mam.h"
 
@@ -17,9 +16,6 @@
 struct keep {
 	char *domain, *user;           /* the owner that comes next after these; NULL =
 	                                * from the beginning                    */
-	bool at_bodies;                /* owners are through                    */
-	char *body_domain;
-	int64_t body_bucket;
 	mk_usec next;                  /* when the walk begins again            */
 };
 
@@ -29,7 +25,6 @@ static void rewind_walk(struct keep *k)
 {
 	mk_free(k->domain);
 	mk_free(k->user);
-	mk_free(k->body_domain);
 	memset(k, 0, sizeof *k);
 }
 
@@ -68,7 +63,7 @@ static enum mk_store_status drop_oldest(struct mk_store *st, struct owner o, int
 
 	*n = 0;
 	if (is_old) {
-		/* Their bodies go by the day. */
+		/* The other's row is as old. */
 		s = mk_delete_range(st, &archive_text, partition, &range, NULL);
 		if (s == MK_STORE_OK)
 			s = mk_delete_range(st, &archive_box, partition, &range, &deleted);
@@ -176,42 +171,6 @@ static bool walk_owners(struct mk_inst *i, struct mk_store *st, struct keep *k,
 	return true;
 }
 
-static bool walk_bodies(struct mk_inst *i, struct mk_store *st, struct keep *k,
-	const struct mam_conf *c)
-{
-	int64_t before = mk_uid_at(mk_wall_ms() - c->retention);
-
-	for (uint32_t n = 0; n < BATCHES; n++) {
-		struct mk_value last[3], bound = mk_int(before);
-		struct mk_range range = { .size = sizeof range, .before = &bound, .limit = BATCH };
-		struct mk_rows rows;
-		uint64_t deleted = 0;
-		if (k->body_domain != NULL) {
-			last[0] = mk_textz(k->body_domain);
-			last[1] = mk_int(k->body_bucket);
-			last[2] = mk_int(INT64_MAX);
-		}
-		if (mk_scan(st, &archive_body, MK_STR_NONE, k->body_domain != NULL ? last : NULL, 1,
-		    &rows) != MK_STORE_OK)
-			return true;
-		if (rows.n == 0)
-			return false;
-		const struct mk_value *v = rows.row[0].v;
-		struct mk_str domain = mk_value_str(&v[0]);
-		if (v[2].as.i < before && is_ours(i, domain)) {
-			if (mk_delete_range(st, &archive_body, v, &range, &deleted) != MK_STORE_OK)
-				return true;
-			if (deleted == BATCH)
-				continue;
-		}
-		/* The next day; or, as days only grow, the next domain. */
-		mk_free(k->body_domain);
-		k->body_domain = mk_strndup(domain.p, domain.n);
-		k->body_bucket = v[2].as.i < before && is_ours(i, domain) ? v[1].as.i : INT64_MAX;
-	}
-	return true;
-}
-
 void keep_step(struct mk_inst *i, struct mk_store *st)
 {
 	const struct mam_conf *c = mk_inst_conf(i);
@@ -220,10 +179,7 @@ void keep_step(struct mk_inst *i, struct mk_store *st)
 	if ((c->retention == 0 && c->quota == 0 && c->quota_messages == 0) ||
 	    mk_now_usec() < k->next)
 		return;
-	if (!k->at_bodies && walk_owners(i, st, k, c))
-		return;
-	k->at_bodies = true;
-	if (c->retention != 0 && walk_bodies(i, st, k, c))
+	if (walk_owners(i, st, k, c))
 		return;
 	rewind_walk(k);
 	k->next = mk_now_usec() + PAUSE_MS * INT64_C(1000);

@@ -52,7 +52,7 @@ METRIC(m_refused, "refused_total", "Queries refused because too many were under 
 static const struct mk_metric *const metrics[] = { &m_stored, &m_queries, &m_results, &m_expired,
 	&m_quota, &m_retracted, &m_refused, NULL };
 
-static const struct mk_table *const tables[] = { &archive_box, &archive_body, &archive_days,
+static const struct mk_table *const tables[] = { &archive_box, &archive_days,
 	&archive_text, &archive_prefs, &archive_cursor, NULL };
 
 /* ---- what is archived ------------------------------------------------------------- */
@@ -101,11 +101,8 @@ static void archive(struct mk_inst *i, struct mk_ev_stanza *ev, bool is_in)
 	}
 	if (is_in) {
 		e.xml = stored_text(a, ev->stanza, mine);
-		e.is_shared = can_share(mine, other);
-		if (e.is_shared) {
-			body_append(i, ev, mk_jid_domain(mine), e.id, e.xml);
+		if (can_share(mine, other))
 			shared_note(e.id, other, e.xml.n);
-		}
 	} else {
 		e.is_shared = can_share(other, mine) && shared_noted(e.id, mine, &e.size);
 		if (waits_note(i, ev))

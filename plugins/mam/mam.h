@@ -37,7 +37,7 @@ enum mam_metric { STORED, QUERIES, RESULTS, EXPIRED, OVER_QUOTA, RETRACTED, REFU
 
 /* ---- archive.c ----------------------------------------------------------------- */
 
-extern const struct mk_table archive_box, archive_body, archive_days, archive_text,
+extern const struct mk_table archive_box, archive_days, archive_text,
 	archive_prefs, archive_cursor;
 
 void archive_load(void);
@@ -65,18 +65,14 @@ struct entry {
 	int64_t id, flags, size;       /* size: bytes of the text, when read, and
 	                                * where xml is not there                */
 	struct mk_str with;            /* bare                                  */
-	struct mk_str xml;             /* n 0 and is_shared: it is in archive_body;
-	                                * n 0 else: gone                        */
-	bool is_shared;
+	struct mk_str xml;             /* appended: n 0 if is_shared; read: n 0: gone */
+	bool is_shared;                /* it is in the peer's row               */
 };
 /* Rows for one owner. text: what is to be found by search, or none. */
 void box_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct owner o,
 	const struct entry *e, struct mk_str text);
-/* The body that two rows of one domain share. */
-void body_append(struct mk_inst *i, const struct mk_ev_stanza *ev, struct mk_str domain,
-	int64_t id, struct mk_str xml);
-/* Notes that the body of id, to this account, was appended as shared; and whether
- * it was: a "no" may be wrong, and costs a copy. Any thread. */
+/* Notes that the sender's row of id, to this account, was appended; and whether it was
+ * (and its size): a "no" may be wrong, and costs a copy. Any thread. */
 void shared_note(int64_t id, const struct mk_jid *to, size_t bytes);
 bool shared_noted(int64_t id, const struct mk_jid *to, int64_t *bytes);
 
@@ -93,7 +89,7 @@ struct box_page { struct entry *e; uint32_t n; bool more; };
  * order of reading. */
 enum mk_store_status box_read(struct mk_store *st, struct owner o, const struct box_range *r,
 	struct box_page *out);
-/* The same without the bodies of what is shared. */
+/* The same without what is shared. */
 enum mk_store_status box_rows(struct mk_store *st, struct owner o, const struct box_range *r,
 	struct box_page *out);
 enum mk_store_status box_count(struct mk_store *st, struct owner o, const struct box_range *r,
@@ -112,7 +108,7 @@ int code_of(enum mk_store_status s);
 void entry_out(struct mk_store *st, const struct entry *e, struct mk_archive_entry *out);
 /* Those of archive_days that are before an id's. */
 enum mk_store_status days_delete(struct mk_store *st, struct owner o, int64_t before);
-/* With bodies that no other row needs. */
+/* What others need of them they take over. */
 enum mk_store_status box_delete(struct mk_store *st, struct owner o, const struct entry *e,
 	uint32_t n);
 

@@ -42,19 +42,19 @@ struct mk_table {
 	const struct mk_table_link *link;    /* since 1.1; or NULL                    */
 };
 /*
- * Rows of an OWNED table that lead to rows of another one (not OWNED, of any
- * backend), which they may share: a message in two archives. Those are exported
- * with them, and erased with the last that leads there. row is whole; values put
- * into a key may point into it.
+ * Rows of an OWNED table that lead to another row of the same table, in which what they
+ * share is stored: a message in two archives. An exported row stands alone; before a row
+ * is erased, the one that leads to it takes over what it needs. row is whole; values put
+ * into a key or a row may point into the others.
  */
 struct mk_table_link {
 	uint32_t size;
-	const struct mk_table *to;
-	/* Where row leads; false: nowhere. */
+	/* Where row leads; false: it stands alone. */
 	bool (*key)(const struct mk_value *row, struct mk_value *key_out);
-	/* The other row of the same table that may lead there; false: there is
-	 * none. */
-	bool (*other)(const struct mk_value *row, struct mk_value *key_out);
+	/* The key of the row that may lead to this one; false: none can. */
+	bool (*back)(const struct mk_value *row, struct mk_value *key_out);
+	/* Lets row, a copy of one that leads to held, stand alone. */
+	void (*take)(struct mk_value *row, const struct mk_value *held);
 };
 
 enum mk_store_status {
