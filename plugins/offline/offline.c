@@ -20,7 +20,7 @@
 #define NS_DELAY "urn:xmpp:delay"
 #define NS_HINTS "urn:xmpp:hints"
 
-#define PAGE        32
+#define PAGE        64
 #define BURST_BYTES (16 << 10)         /* then: does the connection take it?    */
 #define POLL_MS     100
 #define RETRY_MS    (5 * 1000)         /* storage was away                      */
