@@ -23,6 +23,7 @@
 #define APPEND_BATCH   16000
 #define APPEND_BACKOFF_MAX (2 * 1000)  /* ms                                */
 #define WAIT_MAX       (10 * 1000)     /* ms, of mk_append_wait             */
+#define WAIT_SLICE     100             /* ms, until it looks at the breaker */
 
 struct mk_append_row {
 	struct mk_list node;
@@ -172,24 +173,29 @@ enum mk_store_status mk_append_flush(void)
 
 static enum mk_store_status backend_wait(struct mk_store_backend *b, uint64_t mark)
 {
-	struct timespec until;
-	int r = 0;
+	mk_usec until = mk_now_usec() + WAIT_MAX * INT64_C(1000);
+	struct timespec slice;
 
 	if (atomic_load_explicit(&b->append_durable, memory_order_acquire) >= mark)
 		return MK_STORE_OK;
-	deadline(&until, WAIT_MAX);
 	pthread_mutex_lock(&b->append_lock);
-	while (r == 0 && atomic_load(&b->append_durable) < mark) {
+	while (atomic_load(&b->append_durable) < mark) {
+		/* Of one that is known to be away nobody waits: its threads are few. */
+		if (atomic_load(&b->open_until) != 0 || mk_now_usec() >= until) {
+			pthread_mutex_unlock(&b->append_lock);
+			return MK_STORE_RETRY;
+		}
 		if (b->append_wanted < mark)
 			b->append_wanted = mark;
 		if (b->append_waiting) {
 			b->append_waiting = false;
 			pthread_cond_signal(&b->append_wake);
 		}
-		r = pthread_cond_timedwait(&b->append_written, &b->append_lock, &until);
+		deadline(&slice, WAIT_SLICE);
+		pthread_cond_timedwait(&b->append_written, &b->append_lock, &slice);
 	}
 	pthread_mutex_unlock(&b->append_lock);
-	return r == 0 ? MK_STORE_OK : MK_STORE_RETRY;
+	return MK_STORE_OK;
 }
 
 /* ---- the writer ----------------------------------------------------------------- */

@@ -390,6 +390,48 @@ static void test_rows_against_the_declaration_are_dropped(void **state)
 	assert_int_equal(fake.rows, 1);
 }
 
+/* Rows wait a minute for company, but not if somebody waits for them. */
+static void test_who_waits_for_rows_ends_their_wait(void **state)
+{
+	struct mk_config c = { .storage_default = "first", .append_queue = 2000,
+		.append_wait_ms = 60000 };
+	struct mk_diag d = { 0 };
+	struct mk_store *st;
+
+	(void)state;
+	mk_stores_close();
+	assert_int_equal(open_fakes(&c, &d), 0);
+	st = mk_store_new();
+	assert_int_equal(mk_append_wait(st, &row_table, mk_append_mark(&row_table)), MK_STORE_OK);
+	for (int i = 1; i <= 10; i++)
+		append(i);
+	assert_int_equal(mk_append_queued(), 10);
+	assert_int_equal(fake.rows, 0);
+	assert_int_equal(mk_append_wait(st, &row_table, mk_append_mark(&row_table)), MK_STORE_OK);
+	assert_int_equal(fake.rows, 10);
+	/* A quarter of what may be queued waits for nobody. */
+	for (int i = 11; i <= 510; i++)
+		append(i);
+	assert_true(wait_until(queue_is_empty));
+	assert_int_equal(fake.rows, 510);
+	assert_true(fake.ordered);
+	mk_store_free(&st);
+}
+
+static void test_nobody_waits_for_a_backend_that_is_away(void **state)
+{
+	struct mk_store *st = mk_store_new();
+
+	(void)state;
+	fake.status = MK_STORE_RETRY;
+	append(1);
+	assert_int_equal(mk_append_wait(st, &row_table, mk_append_mark(&row_table)), MK_STORE_RETRY);
+	fake.status = MK_STORE_OK;
+	assert_true(wait_until(queue_is_empty));
+	assert_int_equal(mk_append_wait(st, &row_table, mk_append_mark(&row_table)), MK_STORE_OK);
+	mk_store_free(&st);
+}
+
 static void test_closing_with_a_backend_away_ends(void **state)
 {
 	(void)state;
@@ -448,6 +490,8 @@ int main(void)
 		TEST(test_no_connection_is_a_failure_too),
 		TEST(test_conflicts_do_not_trip_the_breaker),
 		TEST(test_appended_rows_wait_for_the_backend_in_order),
+		TEST(test_who_waits_for_rows_ends_their_wait),
+		TEST(test_nobody_waits_for_a_backend_that_is_away),
 		TEST(test_an_impossible_row_does_not_stop_others),
 		TEST(test_a_stanza_is_kept_until_its_rows_are_durable),
 		TEST(test_rows_against_the_declaration_are_dropped),
