@@ -198,8 +198,8 @@ MK_API void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
 	const struct mk_table *t, const struct mk_value *row);
 
 /* How far mk_append got for t's backend, and, in a job, a wait until that much is
- * durable: RETRY after 10 s, or while the backend is away. So a reader sees what was appended before. The mark
- * may be kept and waited for any time later. */
+ * durable: RETRY after 10 s, or while the backend is away. So a reader sees what was
+ * appended before. The mark may be kept and waited for any time later. */
 MK_API uint64_t mk_append_mark(const struct mk_table *t);
 MK_API enum mk_store_status mk_append_wait(struct mk_store *st,
 	const struct mk_table *t, uint64_t mark);
