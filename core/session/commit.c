@@ -90,7 +90,8 @@ static void committed(struct mk_stanza *original)
 	struct mk_worker *w = mk_home_of(original->from);
 	struct mk_tables *t = w->core;
 
-	if (!atomic_exchange(&t->commit_posted, true))
+	/* A row may be written after the workers have ended. */
+	if (t != NULL && !atomic_exchange(&t->commit_posted, true))
 		mk_worker_post(w, &t->commit_msg);
 }
 
@@ -100,7 +101,7 @@ void mk_commits_worker_init(struct mk_worker *w)
 
 	mk_list_init(&t->committing);
 	t->commit_msg.fn = look_again;
-	mk_stanza_committed = committed;
+	atomic_store(&mk_stanza_committed, committed);
 }
 
 void mk_commits_worker_fini(struct mk_worker *w)

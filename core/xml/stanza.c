@@ -339,7 +339,7 @@ void mk_stanza_set_uid(struct mk_stanza *s, int64_t uid)
 	s->uid = uid;
 }
 
-void (*mk_stanza_committed)(struct mk_stanza *original);
+void (*_Atomic mk_stanza_committed)(struct mk_stanza *original);
 
 struct mk_stanza *mk_stanza_ticket(struct mk_stanza *s)
 {

@@ -61,7 +61,7 @@ int  mk_stanza_adopt(struct mk_stanza *s, struct mk_elem *root);
  */
 struct mk_stanza *mk_stanza_ticket(struct mk_stanza *s);
 void mk_stanza_ticket_done(struct mk_stanza *original);
-extern void (*mk_stanza_committed)(struct mk_stanza *original);
+extern void (*_Atomic mk_stanza_committed)(struct mk_stanza *original);
 /* Whether it, or what it is a copy of, has a journal record. */
 bool mk_stanza_is_kept(const struct mk_stanza *s);
 /* Takes references. The attributes of the root follow. */
