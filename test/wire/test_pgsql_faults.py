@@ -193,8 +193,13 @@ class Load:
         acked, deadline = set(range(self.acked)), time.monotonic() + WITHIN
         while True:
             rows = pg.psql(
-                """SET enable_nestloop = off; SELECT "user", substring(m.stanza FROM 'id=.s-([0-9]+)') FROM archive_box
-                JOIN archive_body m USING (domain, id) WHERE m.stanza ~ 'id=.s-[0-9]+'""",
+                # A recipient's row leads to the sender's.
+                """SET enable_nestloop = off; WITH rows AS (
+                    SELECT b."user", coalesce(b.stanza, m.stanza) AS stanza FROM archive_box b
+                    LEFT JOIN archive_box m ON b.stanza IS NULL AND m.stanza IS NOT NULL AND
+                        m.domain = b.domain AND m.id = b.id)
+                SELECT "user", substring(stanza FROM 'id=.s-([0-9]+)') FROM rows
+                WHERE stanza ~ 'id=.s-[0-9]+'""",
                 schema=self.server.schema).split()
             boxes = {self.s.account.user: [], self.offline.user: []}
             for row in rows:
