@@ -165,8 +165,8 @@ void mk_route(struct mk_stanza **sp, const struct mk_jid *to)
 	struct mk_parcel *p = mk_parcel_new(MK_PARCEL_DELIVER);
 	p->stanza = s;
 	p->to = mk_jid_ref(to);
-	/* The flag is the original's; copies made of it have it, too. */
-	if (MK_UNLIKELY(s->flags & MK_STANZA_COMMIT))
+	/* Copies of one that is awaited are, too. */
+	if (MK_UNLIKELY(s->is_awaited))
 		p->ticket = mk_stanza_ref(mk_stanza_ticket(s));
 	/* The host's own business is done at the other side's home. */
 	mk_parcel_send(p, to->local_n == 0 && s->from != NULL ? mk_home_of(s->from)

@@ -459,7 +459,7 @@ static void in_then(struct mk_event *e, enum mk_verdict v)
 				mk_stanza_unref(&s);
 			}
 		}
-		if (s != NULL && MK_UNLIKELY(s->flags & MK_STANZA_COMMIT) && ses->in_skip == 0) {
+		if (s != NULL && MK_UNLIKELY(s->is_awaited) && ses->in_skip == 0) {
 			struct mk_stanza *original = mk_stanza_ref(mk_stanza_ticket(s));
 			mk_commits_add(&ses->acks->commits, ses->in_count + 1, original);
 			in_route(ses, &s, e->ev.to);
@@ -492,7 +492,7 @@ void mk_session_in_now(struct mk_session *ses, struct mk_stanza *s)
 
 	/* What handlers append counts from the first row on. */
 	if (MK_UNLIKELY(ses->durability == MK_DURABLE_COMMIT) && (ses->flags & MK_SES_ACKS))
-		s->flags |= MK_STANZA_COMMIT;
+		s->is_awaited = true;
 	mk_event_run(&ev, dispatch_of(ses));
 }
 

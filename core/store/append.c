@@ -127,7 +127,7 @@ void mk_append(struct mk_inst *i, const struct mk_ev_stanza *ev,
 	pthread_mutex_lock(&b->append_lock);
 	mk_list_push(&b->append_rows, &row->node);
 	b->append_last++;
-	if (row->ticket != NULL && (row->ticket->flags & MK_STANZA_COMMIT))
+	if (row->ticket != NULL && row->ticket->is_awaited)
 		b->append_wanted = b->append_last;     /* its sender waits for it       */
 	if (b->append_waiting && (b->append_idle || is_enough(b))) {
 		b->append_waiting = false;

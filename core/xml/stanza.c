@@ -352,7 +352,7 @@ struct mk_stanza *mk_stanza_ticket(struct mk_stanza *s)
 void mk_stanza_ticket_done(struct mk_stanza *original)
 {
 	if (atomic_fetch_sub_explicit(&original->tickets, 1, memory_order_acq_rel) == 1 &&
-	    (original->flags & MK_STANZA_COMMIT) && mk_stanza_committed != NULL)
+	    original->is_awaited && mk_stanza_committed != NULL)
 		mk_stanza_committed(original);
 }
 
@@ -453,6 +453,7 @@ struct mk_stanza *mk_stanza_edit_children(struct mk_stanza **sp)
 	copy->match = s->match;
 	/* The copy is one recipient's version: not for many. */
 	copy->flags = s->flags & (uint8_t)~(MK_STANZA_SEALED | MK_STANZA_FANOUT);
+	copy->is_awaited = s->is_awaited;
 	copy->root = mk_elem_copy_top(copy->arena, s->root);
 	copy->from = s->from != NULL ? mk_jid_ref(s->from) : NULL;
 	copy->to = s->to != NULL ? mk_jid_ref(s->to) : NULL;

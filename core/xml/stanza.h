@@ -22,7 +22,6 @@ enum mk_stanza_flag {
 	MK_STANZA_STORABLE = 4,        /* valid once sealed                     */
 	MK_STANZA_REPLAYED = 8,        /* from the journal, at start            */
 	MK_STANZA_READ = 32,           /* type, id, lang are those of the root  */
-	MK_STANZA_COMMIT = 64,         /* somebody waits for its last ticket    */
 	MK_STANZA_BAD_TYPE = 16,       /* has a type attribute that its kind doesn't
 	                                * know: <presence/> and <iq/> are answered
 	                                * bad-request (RFC 6120 8.2.3, RFC 6121 4.7.1),
@@ -42,6 +41,8 @@ struct mk_stanza {
 	struct mk_stanza *original;    /* ref of a shallow copy, or NULL        */
 	_Atomic uint32_t tickets;      /* of an original: rows not durable yet, and
 	                                * legs under way, of it and its copies  */
+	bool is_awaited;               /* somebody waits for its last ticket: set
+	                                * before there is one                   */
 	_Atomic(struct mk_shared *) wire; /* rendering without name and 'to'    */
 };
 
@@ -56,7 +57,7 @@ int  mk_stanza_adopt(struct mk_stanza *s, struct mk_elem *root);
 /*
  * Something that must be over before s counts as stored: a row that is appended, its
  * way to a recipient. Returns what s is a copy of (or s), whose ticket it is. When
- * the last one of a MK_STANZA_COMMIT is done, mk_stanza_committed is called. Any
+ * the last one of an awaited stanza is done, mk_stanza_committed is called. Any
  * thread that holds s; set by session/.
  */
 struct mk_stanza *mk_stanza_ticket(struct mk_stanza *s);
