@@ -9,7 +9,6 @@
 
 #include <meerkat/auth.h>
 #include <meerkat/plugin.h>
-#include "../keys.h"
 
 struct conf { struct mk_conf_list hashes; int64_t iterations; };
 
@@ -21,7 +20,7 @@ struct conf { struct mk_conf_list hashes; int64_t iterations; };
  */
 static const struct mk_conf_item items[] = {
 	MK_CONF_LST(struct conf, hashes, "SHA-1,SHA-256,SHA-512",
-		AUTH_KEYS_HASHES,
+		MK_SCRAM_HASHES,
 		"Hashes for which a new password's SCRAM keys are kept; more make registration "
 		"slower, none is needed for PLAIN."),
 	MK_CONF_I(struct conf, iterations, "10000", "4096..10000000",
@@ -34,7 +33,7 @@ static const struct mk_column columns[] = {
 	{ "domain", MK_TEXT, MK_COL_PARTITION },
 	{ "user", MK_TEXT, MK_COL_SORT },
 	{ "created", MK_INT, 0 },      /* ms since 1970                         */
-	{ "keys", MK_BLOB, 0 },        /* auth_keys_make                        */
+	{ "keys", MK_BLOB, 0 },        /* mk_scram_keys_make                        */
 	{ 0 }
 };
 /* By domain, so that users can be listed in order and counted by the database.
@@ -94,7 +93,7 @@ static enum mk_auth_answer scram(struct mk_inst *i, struct mk_store *st,
 		return MK_AUTH_UNKNOWN;
 	if (s != MK_STORE_OK)
 		return MK_AUTH_LATER;
-	int r = auth_keys_find(mk_value_str(&row.v[COL_KEYS]), h, out);
+	int r = mk_scram_keys_find(mk_value_str(&row.v[COL_KEYS]), h, out);
 	if (r < 0) {
 		mk_log(i, MK_ERROR, "the keys of an account are damaged", "user=%s",
 			mk_jid_full(user));
@@ -107,7 +106,7 @@ static int set_password(struct mk_inst *i, struct mk_store *st, const struct mk_
 	struct mk_str password, bool create)
 {
 	const struct settings *set = mk_inst_data(i);
-	uint8_t blob[AUTH_KEYS_MAX];
+	uint8_t blob[MK_SCRAM_KEYS_MAX];
 	struct mk_value v[4] = { mk_text(mk_jid_domain(user)), mk_text(mk_jid_local(user)) };
 	struct mk_row row = { 0 };
 	enum mk_store_status s;
@@ -118,7 +117,7 @@ static int set_password(struct mk_inst *i, struct mk_store *st, const struct mk_
 			return error_of(s);
 	}
 	v[COL_CREATED] = create ? mk_int(mk_wall_ms()) : row.v[COL_CREATED];
-	v[COL_KEYS] = mk_blob(blob, auth_keys_make(atomic_load(&set->hashes),
+	v[COL_KEYS] = mk_blob(blob, mk_scram_keys_make(atomic_load(&set->hashes),
 		atomic_load(&set->iterations), password, blob));
 	s = mk_put(st, &account, v, create ? MK_NEW : row.version);
 	explicit_bzero(blob, sizeof blob);
@@ -198,7 +197,7 @@ static int check(const struct mk_conf_view *v, struct mk_diag *d)
 {
 	const struct conf *c = mk_conf_view_values(v);
 
-	if (auth_keys_hashes(&c->hashes) != 0)
+	if (mk_scram_hashes(&c->hashes) != 0)
 		return 0;
 	mk_conf_refuse(v, d, "hashes", "at least one is needed, or no password could be kept");
 	return -MK_EINVAL;
@@ -206,7 +205,7 @@ static int check(const struct mk_conf_view *v, struct mk_diag *d)
 
 static void adopt(struct settings *s, const struct conf *c)
 {
-	atomic_store(&s->hashes, auth_keys_hashes(&c->hashes));
+	atomic_store(&s->hashes, mk_scram_hashes(&c->hashes));
 	atomic_store(&s->iterations, (uint32_t)c->iterations);
 }
 

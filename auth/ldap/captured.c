@@ -2,8 +2,7 @@
  * ldap/captured.c - SCRAM keys of passwords that were right once
  */
 #include "captured.h"
-
-#include "../keys.h"
+#include <meerkat/auth.h>
 
 static const struct mk_column columns[] = {
 	{ "domain", MK_TEXT, MK_COL_PARTITION },
@@ -12,7 +11,7 @@ static const struct mk_column columns[] = {
 	{ "captured", MK_INT, 0 },     /* ms since 1970                         */
 	{ "checked", MK_INT, 0 },      /* likewise                              */
 	{ "stamp", MK_TEXT, 0 },       /* of the entry (who.h)                  */
-	{ "keys", MK_BLOB, 0 },        /* auth_keys_make                        */
+	{ "keys", MK_BLOB, 0 },        /* mk_scram_keys_make                        */
 	{ 0 }
 };
 enum { C_DOMAIN, C_USER, C_TYPE, C_CAPTURED, C_CHECKED, C_STAMP, C_KEYS, C_COUNT };
@@ -72,14 +71,14 @@ bool captured_is_fresh(const struct captured *row, int64_t max_ms)
 /* Whether the row has keys of just these hashes, and they are the password's. */
 static bool fits(const struct conf *s, const struct captured *row, struct mk_str password)
 {
-	uint32_t wanted = auth_keys_hashes(&s->hashes);
+	uint32_t wanted = mk_scram_hashes(&s->hashes);
 	struct mk_scram_keys kept, tried;
 	bool ok = wanted != 0;
 
 	for (unsigned h = MK_SHA1; h < MK_HASH_LAST_ && ok; h++)
-		ok = auth_keys_find(row->keys, (enum mk_hash)h, &kept) == (int)(wanted >> h & 1);
+		ok = mk_scram_keys_find(row->keys, (enum mk_hash)h, &kept) == (int)(wanted >> h & 1);
 	for (unsigned h = MK_SHA1; h < MK_HASH_LAST_ && ok; h++) {
-		if (auth_keys_find(row->keys, (enum mk_hash)h, &kept) != 1)
+		if (mk_scram_keys_find(row->keys, (enum mk_hash)h, &kept) != 1)
 			continue;
 		mk_scram_derive((enum mk_hash)h, password, kept.salt, kept.salt_n, kept.iterations,
 			&tried);
@@ -95,7 +94,7 @@ static bool fits(const struct conf *s, const struct captured *row, struct mk_str
 bool captured_learn(struct mk_inst *i, struct mk_store *st, const struct conf *s,
 	const struct mk_jid *user, struct mk_str password, struct mk_str stamp)
 {
-	uint8_t keys[AUTH_KEYS_MAX];
+	uint8_t keys[MK_SCRAM_KEYS_MAX];
 	struct captured row = { 0 };
 	enum mk_store_status r = captured_get(st, user, &row);
 	bool is_new = r != MK_STORE_OK || !fits(s, &row, password);
@@ -103,7 +102,7 @@ bool captured_learn(struct mk_inst *i, struct mk_store *st, const struct conf *s
 	if (r != MK_STORE_OK && r != MK_STORE_NOTFOUND)
 		return false;
 	if (is_new)
-		row.keys = (struct mk_str){ (char *)keys, auth_keys_make(auth_keys_hashes(&s->hashes),
+		row.keys = (struct mk_str){ (char *)keys, mk_scram_keys_make(mk_scram_hashes(&s->hashes),
 			(unsigned)s->iterations, password, keys) };
 	row.captured = row.checked = mk_wall_ms();
 	row.type = mk_strz(mk_inst_type(i));

@@ -6,7 +6,7 @@
  */
 #include "conf.h"
 #include "template.h"
-#include "../keys.h"
+#include <meerkat/auth.h>
 
 #define STR(f, dflt, doc) MK_CONF_STR(struct conf, f, dflt, doc)
 
@@ -50,7 +50,7 @@ static const struct mk_conf_item items[] = {
 	MK_CONF_B(struct conf, capture_keys, "no",
 		"Keep SCRAM keys of a password that was right, so that later logins can use SCRAM; "
 		"read the plugin's README for what clients do before that."),
-	MK_CONF_LST(struct conf, hashes, "SHA-1,SHA-256,SHA-512", AUTH_KEYS_HASHES,
+	MK_CONF_LST(struct conf, hashes, "SHA-1,SHA-256,SHA-512", MK_SCRAM_HASHES,
 		"Hashes for which keys are kept."),
 	MK_CONF_I(struct conf, iterations, "10000", "4096..10000000",
 		"PBKDF2 iterations of keys; the client does them at each login."),
@@ -161,7 +161,7 @@ int ldap_conf_check(const struct mk_conf_view *v, struct mk_diag *d)
 		REFUSE(&c, "bind_dn", "bind_dn and bind_password need each other");
 	check_user(&c, s);
 	check_groups(&c, s);
-	if (s->capture_keys && auth_keys_hashes(&s->hashes) == 0)
+	if (s->capture_keys && mk_scram_hashes(&s->hashes) == 0)
 		REFUSE(&c, "hashes", "at least one is needed to keep keys");
 	return c.is_wrong ? -MK_EINVAL : 0;
 }

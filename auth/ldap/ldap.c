@@ -11,7 +11,6 @@
 #include <meerkat/auth.h>
 #include <meerkat/plugin.h>
 
-#include "../keys.h"
 #include "captured.h"
 #include "conf.h"
 #include "dir.h"
@@ -169,7 +168,7 @@ static enum mk_auth_answer scram(struct mk_inst *i, struct mk_store *st,
 		return a;
 	if (r == MK_STORE_NOTFOUND || !s->capture_keys)
 		return MK_AUTH_NO;     /* ours, but nothing to show yet         */
-	int found = auth_keys_find(row.keys, h, out);
+	int found = mk_scram_keys_find(row.keys, h, out);
 	if (found < 0)
 		mk_log(i, MK_ERROR, "the keys of an account are damaged", "user=%s",
 			mk_jid_full(user));
@@ -268,7 +267,7 @@ static bool has_scram(struct mk_inst *i, enum mk_hash h)
 {
 	const struct conf *s = mk_inst_conf(i);
 
-	return s->capture_keys && auth_keys_hashes(&s->hashes) >> h & 1;
+	return s->capture_keys && mk_scram_hashes(&s->hashes) >> h & 1;
 }
 
 static unsigned iterations(struct mk_inst *i, enum mk_hash h)

@@ -8,6 +8,7 @@
 #ifndef MK_AUTH_H
 #define MK_AUTH_H
 
+#include <meerkat/conf.h>
 #include <meerkat/store.h>
 
 MK_BEGIN_DECLS
@@ -37,6 +38,21 @@ struct mk_scram_keys {
 /* Derives keys (RFC 5802 3); password prepared by SASLprep. Jobs only. */
 MK_API void mk_scram_derive(enum mk_hash h, struct mk_str password,
 	const void *salt, size_t salt_n, unsigned iterations, struct mk_scram_keys *out);
+
+/* Keys of several hashes as one value, for a source's table. MK_SCRAM_HASHES: the
+ * range of a setting that names hashes. Since 1.1. */
+#define MK_SCRAM_HASHES "SHA-1|SHA-224|SHA-256|SHA-384|SHA-512"
+#define MK_SCRAM_KEYS_MAX (1 + 5 * (6 + 32 + 64 + 64))
+/* Bits by enum mk_hash of the hashes named. Any thread. */
+MK_API uint32_t mk_scram_hashes(const struct mk_conf_list *names);
+/* Of a password (prepared by mk_saslprep) for each of the hashes, with salts of their
+ * own: how many bytes of out, which is the caller's to wipe. Jobs only. */
+MK_API size_t mk_scram_keys_make(uint32_t hashes, unsigned iterations,
+	struct mk_str password, uint8_t out[MK_SCRAM_KEYS_MAX]);
+/* 1 found, 0 not among them, -MK_EINVAL: the value is damaged. Any thread. */
+MK_API int mk_scram_keys_find(struct mk_str value, enum mk_hash want,
+	struct mk_scram_keys *out);
+
 #define MK_PASSWORD_MAX 1024   /* bytes, before and after preparation     */
 /* RFC 4013 for a password; *out is arena memory, or in itself where nothing
  * changes, and may be empty. -MK_EINVAL for what it prohibits, for what is no

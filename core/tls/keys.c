@@ -1,13 +1,16 @@
 /*
- * auth/keys.c - SCRAM keys of several hashes as one value of a table
+ * tls/keys.c - SCRAM keys of several hashes as one value of a table
+ *
+ * For credential sources that keep keys. The value has a version byte and is
+ * checked when it is read. Any thread; making keys: jobs only.
  */
-#include "keys.h"
+#include <meerkat/auth.h>
 
 #define SALT_LEN 16
 #define KEYS_VERSION 1
 #define ITERATIONS_MAX 10000000
 
-uint32_t auth_keys_hashes(const struct mk_conf_list *names)
+uint32_t mk_scram_hashes(const struct mk_conf_list *names)
 {
 	uint32_t bits = 0;
 
@@ -35,7 +38,7 @@ static size_t keys_pack(const struct mk_scram_keys *k, uint8_t *p)
 	return at + 2 * n;
 }
 
-int auth_keys_find(struct mk_str blob, enum mk_hash want, struct mk_scram_keys *out)
+int mk_scram_keys_find(struct mk_str blob, enum mk_hash want, struct mk_scram_keys *out)
 {
 	const uint8_t *p = (const uint8_t *)blob.p, *end = p + blob.n;
 
@@ -67,8 +70,8 @@ int auth_keys_find(struct mk_str blob, enum mk_hash want, struct mk_scram_keys *
 	return 0;
 }
 
-size_t auth_keys_make(uint32_t hashes, unsigned iterations, struct mk_str password,
-	uint8_t out[AUTH_KEYS_MAX])
+size_t mk_scram_keys_make(uint32_t hashes, unsigned iterations, struct mk_str password,
+	uint8_t out[MK_SCRAM_KEYS_MAX])
 {
 	size_t n = 0;
 
