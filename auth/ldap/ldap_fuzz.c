@@ -4,11 +4,11 @@
  * Input: a byte that says whether it is a DN, the template, NUL, the name. Whatever the
  * template, it is refused or filled so that its shape does not depend on the name.
  */
+#include <assert.h>
 #include <meerkat/auth.h>
 #include <meerkat/plugin.h>
 #include <ldap.h>
 
-#include "base/assert.h"
 #include "template.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -23,16 +23,16 @@ static void check_value(const char *filled, const char *before, struct mk_str na
 {
 	const char *at = filled + strlen(before);
 
-	mk_assert(strncmp(filled, before, strlen(before)) == 0);
+	assert(strncmp(filled, before, strlen(before)) == 0);
 	for (size_t i = 0; i < name.n; i++) {
 		char c = *at++;
 		if (c == '\\') {
 			c = (char)(hex(at[0]) << 4 | hex(at[1]));
 			at += 2;
 		}
-		mk_assert(c == name.p[i]);
+		assert(c == name.p[i]);
 	}
-	mk_assert(*at == ')' || *at == '\0');
+	assert(*at == ')' || *at == '\0');
 }
 
 /* Parentheses and stars that stand for themselves, in order. */
@@ -52,7 +52,7 @@ static void filters(struct mk_arena *a, const char *template, struct mk_str name
 
 	check_value(tmpl_filter(a, "(uid=%u)", &v), "(uid=", name);
 	if (!tmpl_filter_ok(template, "udD", &why)) {
-		mk_assert(why != NULL);
+		assert(why != NULL);
 		return;
 	}
 	char *one = tmpl_filter(a, template, &v), *two = tmpl_filter(a, template, &other);
@@ -61,12 +61,12 @@ static void filters(struct mk_arena *a, const char *template, struct mk_str name
 	char *x = mk_arena_alloc(a, strlen(one) + 1), *y = mk_arena_alloc(a, strlen(two) + 1);
 	shape(one, x);
 	shape(two, y);
-	mk_assert(ampersand || strcmp(x, y) == 0);
+	assert(ampersand || strcmp(x, y) == 0);
 	/* It is still a filter; "%" of a value is no placeholder. */
 	for (char *c = one; *c != '\0'; c++)
 		if (*c == '%')
 			*c = '.';
-	mk_assert(tmpl_filter_ok(one, "", &why));
+	assert(tmpl_filter_ok(one, "", &why));
 }
 
 static void dns(struct mk_arena *a, const char *template, struct mk_str name)
@@ -77,15 +77,15 @@ static void dns(struct mk_arena *a, const char *template, struct mk_str name)
 
 	check_value(tmpl_dn(a, "uid=%u", &v), "uid=", name);
 	if (memchr(name.p, '\0', name.n) == NULL && name.n != 0 && mk_utf8_valid(name.p, name.n)) {
-		mk_assert(ldap_str2dn(tmpl_dn(a, "uid=%u,dc=org", &v), &dn, LDAP_DN_FORMAT_LDAPV3) ==
+		assert(ldap_str2dn(tmpl_dn(a, "uid=%u,dc=org", &v), &dn, LDAP_DN_FORMAT_LDAPV3) ==
 			LDAP_SUCCESS);
-		mk_assert(dn[0] != NULL && dn[1] != NULL && dn[2] == NULL && dn[0][1] == NULL);
-		mk_assert(dn[0][0]->la_value.bv_len == name.n);
-		mk_assert(memcmp(dn[0][0]->la_value.bv_val, name.p, name.n) == 0);
+		assert(dn[0] != NULL && dn[1] != NULL && dn[2] == NULL && dn[0][1] == NULL);
+		assert(dn[0][0]->la_value.bv_len == name.n);
+		assert(memcmp(dn[0][0]->la_value.bv_val, name.p, name.n) == 0);
 		ldap_dnfree(dn);
 	}
 	if (!tmpl_dn_ok(template, &why)) {
-		mk_assert(why != NULL);
+		assert(why != NULL);
 		return;
 	}
 	tmpl_dn(a, template, &v);

@@ -1,8 +1,8 @@
 /*
  * plain_fuzz.c - a message; nobody logs in without the password
  */
+#include <assert.h>
 #include "../fake.h"
-#include "base/assert.h"
 
 mk_plugin_entry_fn mk_plugin_entry_plain;
 
@@ -24,17 +24,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	fake_begin(&x, m);
 	enum mk_sasl_result r = fake_step(m, &x, (const char *)p, n);
 	if (p == NULL) {
-		mk_assert(r == MK_SASL_CONTINUE);
+		assert(r == MK_SASL_CONTINUE);
 	} else if (r == MK_SASL_OK) {
 		/* The fuzzer reads comparisons, so it does find the password. */
 		const char *last = memrchr(p, '\0', n);
 		struct mk_str password;
-		mk_assert(last != NULL && mk_saslprep(x.arena, (struct mk_str){ last + 1,
+		assert(last != NULL && mk_saslprep(x.arena, (struct mk_str){ last + 1,
 			(size_t)((const char *)p + n - last - 1) }, &password) == 0);
-		mk_assert(mk_str_eq(password, MK_STR("a password that is hard to find")));
-		mk_assert(strcmp(x.user, users[0].jid) == 0);
+		assert(mk_str_eq(password, MK_STR("a password that is hard to find")));
+		assert(strcmp(x.user, users[0].jid) == 0);
 	} else {
-		mk_assert(r == MK_SASL_FAIL && x.condition != NULL && x.user[0] == '\0');
+		assert(r == MK_SASL_FAIL && x.condition != NULL && x.user[0] == '\0');
 	}
 	fake_end(&x);
 	return 0;

@@ -4,8 +4,8 @@
  *
  * Nobody may ever log in without the password, whatever comes.
  */
+#include <assert.h>
 #include "../fake.h"
-#include "base/assert.h"
 
 mk_plugin_entry_fn mk_plugin_entry_scram;
 
@@ -37,12 +37,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	nul = n != 0 ? memchr(p, '\0', n) : NULL;
 	size_t first = nul != NULL ? (size_t)(nul - p) : n;
 	enum mk_sasl_result r = fake_step(m, &x, (const char *)p, first);
-	mk_assert(r == MK_SASL_CONTINUE ? x.said : r == MK_SASL_FAIL && x.condition != NULL);
+	assert(r == MK_SASL_CONTINUE ? x.said : r == MK_SASL_FAIL && x.condition != NULL);
 	if (r == MK_SASL_CONTINUE && nul != NULL) {
 		r = fake_step(m, &x, (const char *)nul + 1, n - first - 1);
-		mk_assert(r == MK_SASL_FAIL && x.condition != NULL);
+		assert(r == MK_SASL_FAIL && x.condition != NULL);
 	}
-	mk_assert(x.user[0] == '\0');
+	assert(x.user[0] == '\0');
 	fake_end(&x);
 	return 0;
 }
