@@ -496,56 +496,8 @@ enum mk_store_status trip_refused(struct mk_backend_conn *c)
 
 /* ---- statements -------------------------------------------------------------------- */
 
-static void stmt_text(struct sql_gen *g, const struct stmt *s)
-{
-	switch ((enum stmt_kind)s->kind) {
-	case STMT_GET:
-		sql_get(g, s->table);
-		break;
-	case STMT_MANY:
-		sql_get_many(g, s->table);
-		break;
-	case STMT_ROWS:
-		sql_range(g, s->table, SQL_ROWS, s->bits, s->columns);
-		break;
-	case STMT_COUNT:
-		sql_range(g, s->table, SQL_COUNT, s->bits, s->columns);
-		break;
-	case STMT_ERASE:
-		sql_range(g, s->table, SQL_DELETE, s->bits, s->columns);
-		break;
-	case STMT_TAKE:
-		sql_range(g, s->table, SQL_TAKE, s->bits, s->columns);
-		break;
-	case STMT_SCAN:
-		sql_scan(g, s->table, s->bits & 1, s->bits & 2);
-		break;
-	case STMT_INSERT:
-		sql_insert(g, s->table);
-		break;
-	case STMT_APPEND:
-		sql_append(g, s->table);
-		break;
-	case STMT_UPSERT:
-		sql_upsert(g, s->table);
-		break;
-	case STMT_UPDATE:
-		sql_update(g, s->table);
-		break;
-	case STMT_SUM:
-		sql_sum(g, s->table, s->columns);
-		break;
-	case STMT_DELETE:
-		sql_delete(g, s->table);
-		break;
-	case STMT_DROP:
-		sql_drop_some(g, s->table);
-		break;
-	}
-}
-
 const struct stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
-	enum stmt_kind kind, uint32_t bits, uint32_t columns)
+	enum sql_stmt kind, uint32_t bits, uint32_t columns)
 {
 	uint64_t hash = ((uint64_t)(uintptr_t)t ^ (uint64_t)kind << 48 ^ (uint64_t)bits << 40 ^
 		columns) * UINT64_C(0x9e3779b97f4a7c15);
@@ -566,7 +518,7 @@ const struct stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
 	enum trip trip = c->trip;
 	char name[16];
 	sql_begin(&c->gen, &pgsql_dialect);
-	stmt_text(&c->gen, &want);
+	sql_stmt(&c->gen, t, kind, bits, columns);
 	snprintf(name, sizeof name, "m%u", want.name);
 	c->trip = TRIP_OTHER;
 	sent(c, PQsendPrepare(c->h, name, c->gen.p, 0, NULL), 0);

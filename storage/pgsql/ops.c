@@ -642,7 +642,7 @@ enum mk_store_status op_drop_domain(struct mk_backend_conn *c, const struct mk_t
 		const struct stmt *stmt;
 		n = 0;
 		if (!trip_begin(c, TRIP_DROP, 1) ||
-		    (stmt = stmt_get(c, t, STMT_DROP, 0, 0)) == NULL)
+		    (stmt = stmt_get(c, t, STMT_DROP_SOME, 0, 0)) == NULL)
 			return trip_refused(c);
 		params_add(&p, &d, 1);
 		params_add(&p, &limit, 1);

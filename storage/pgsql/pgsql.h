@@ -53,12 +53,10 @@ enum trip { PGSQL_TRIPS(PGSQL_TRIP_ENUM) TRIP_COUNT_ };
 enum { METRIC_CONNECTS = 2 * TRIP_COUNT_, METRIC_REPEATS, METRIC_COUNT_ };
 
 /* Prepared statements of a connection, by what they are made from. */
-enum stmt_kind { STMT_GET = 1, STMT_MANY, STMT_ROWS, STMT_COUNT, STMT_ERASE, STMT_TAKE, STMT_SCAN,
-	STMT_INSERT, STMT_APPEND, STMT_UPSERT, STMT_UPDATE, STMT_SUM, STMT_DELETE, STMT_DROP };
 #define STMT_SLOTS 1024
 struct stmt {
 	const struct mk_table *table;
-	uint32_t kind, bits, columns;
+	uint32_t kind, bits, columns;  /* see sql_stmt                          */
 	uint32_t name;                 /* its number at the server; 0 = unused  */
 };
 
@@ -108,9 +106,9 @@ void conn_fini(struct mk_backend_conn *c);
  */
 bool trip_begin(struct mk_backend_conn *c, enum trip kind, int factor);
 /* A statement of t, prepared (which is a round trip of its own) the first time;
- * bits and columns as in sqlite's: see stmt_text. NULL: trip_refused. */
+ * bits and columns: see sql_stmt. NULL: trip_refused. */
 const struct stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
-	enum stmt_kind kind, uint32_t bits, uint32_t columns);
+	enum sql_stmt kind, uint32_t bits, uint32_t columns);
 /* Sends a statement; failures are told by trip_end. */
 void trip_send(struct mk_backend_conn *c, const struct stmt *s, const struct params *p);
 /* The same for text that is run once; parameters are TEXT. */

@@ -3,6 +3,8 @@
  */
 #include "../sql/sql.h"
 
+#include <meerkat/log.h>
+
 static void add(struct sql_gen *g, const char *p, size_t n)
 {
 	if (g->cap - g->n < n + 1) {
@@ -702,4 +704,82 @@ int sql_compare(const struct mk_table *t, int64_t version, struct mk_str columns
 		return -MK_EINVAL;
 	}
 	return 1;
+}
+
+void sql_tell(const struct mk_inst *inst, const struct mk_table *t, int64_t version,
+	const struct sql_change *what, bool dry_run, struct mk_diag *d)
+{
+	struct sql_shape s = sql_measure(t);
+
+	if (!dry_run) {
+		mk_log(inst, MK_NOTICE, "table migrated", "table=%s from=%lld to=%u",
+			t->name, (long long)version, t->version);
+		return;
+	}
+	mk_diag_add(d, "table %s: version %lld becomes %u", t->name, (long long)version, t->version);
+	for (uint32_t i = 0; i < s.columns; i++) {
+		uint32_t bit = UINT32_C(1) << i;
+		const char *name = t->columns[i].name;
+		if (what->unindex & bit)
+			mk_diag_add(d, "table %s: the index of column %s is dropped", t->name, name);
+		if (what->add & bit)
+			mk_diag_add(d, "table %s: column %s is added", t->name, name);
+		if (what->index & bit)
+			mk_diag_add(d, "table %s: column %s is indexed", t->name, name);
+	}
+}
+
+void sql_stmt(struct sql_gen *g, const struct mk_table *t, enum sql_stmt kind, uint32_t bits,
+	uint32_t columns)
+{
+	switch (kind) {
+	case STMT_GET:
+		sql_get(g, t);
+		break;
+	case STMT_MANY:
+		sql_get_many(g, t);
+		break;
+	case STMT_ROWS:
+		sql_range(g, t, SQL_ROWS, bits, columns);
+		break;
+	case STMT_COUNT:
+		sql_range(g, t, SQL_COUNT, bits, columns);
+		break;
+	case STMT_ERASE:
+		sql_range(g, t, SQL_DELETE, bits, columns);
+		break;
+	case STMT_TAKE:
+		sql_range(g, t, SQL_TAKE, bits, columns);
+		break;
+	case STMT_SCAN:
+		sql_scan(g, t, bits & 1, bits & 2);
+		break;
+	case STMT_INSERT:
+		sql_insert(g, t);
+		break;
+	case STMT_APPEND:
+		sql_append(g, t);
+		break;
+	case STMT_UPSERT:
+		sql_upsert(g, t);
+		break;
+	case STMT_UPDATE:
+		sql_update(g, t);
+		break;
+	case STMT_SET:
+		sql_set(g, t, columns);
+		break;
+	case STMT_SUM:
+		sql_sum(g, t, columns);
+		break;
+	case STMT_DELETE:
+		sql_delete(g, t);
+		break;
+	case STMT_DROP:
+		sql_drop_domain(g, t);
+		break;
+	case STMT_DROP_SOME:
+		sql_drop_some(g, t);
+		break;
+	}
 }

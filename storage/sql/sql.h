@@ -74,6 +74,10 @@ struct sql_change { uint32_t add, index, unindex; };
  * or -MK_EINVAL (can't be migrated), after a line in d that says why. */
 int  sql_compare(const struct mk_table *t, int64_t version, struct mk_str columns,
 	struct sql_change *out, struct mk_diag *d);
+/* What was compared is done, or with dry_run would be: lines for `storage plan`, else
+ * one in the log. */
+void sql_tell(const struct mk_inst *i, const struct mk_table *t, int64_t version,
+	const struct sql_change *what, bool dry_run, struct mk_diag *d);
 
 /* ---- rows ------------------------------------------------------------------- */
 
@@ -111,5 +115,16 @@ void sql_delete(struct sql_gen *g, const struct mk_table *t);
 void sql_drop_domain(struct sql_gen *g, const struct mk_table *t);
 /* Some rows of a domain. Parameters: domain, how many. */
 void sql_drop_some(struct sql_gen *g, const struct mk_table *t);
+
+/* ---- statements by what they are made from --------------------------------------- */
+
+/* What a backend prepares once and finds again. */
+enum sql_stmt { STMT_GET = 1, STMT_MANY, STMT_ROWS, STMT_COUNT, STMT_ERASE, STMT_TAKE, STMT_SCAN,
+	STMT_INSERT, STMT_APPEND, STMT_UPSERT, STMT_UPDATE, STMT_SET, STMT_SUM, STMT_DELETE,
+	STMT_DROP, STMT_DROP_SOME };
+/* bits, columns: of ROWS, COUNT, ERASE and TAKE as sql_range's; of SCAN bit 1 has_domain,
+ * 2 has_after; of SET and SUM columns is the column. */
+void sql_stmt(struct sql_gen *g, const struct mk_table *t, enum sql_stmt kind, uint32_t bits,
+	uint32_t columns);
 
 #endif

@@ -72,50 +72,8 @@ void conn_fini(struct mk_backend_conn *c)
 	c->h = NULL;
 }
 
-static void stmt_text(struct sql_gen *g, const struct stmt *s)
-{
-	switch ((enum stmt_kind)s->kind) {
-	case STMT_GET:
-		sql_get(g, s->table);
-		break;
-	case STMT_ROWS:
-		sql_range(g, s->table, SQL_ROWS, s->bits, s->columns);
-		break;
-	case STMT_COUNT:
-		sql_range(g, s->table, SQL_COUNT, s->bits, s->columns);
-		break;
-	case STMT_ERASE:
-		sql_range(g, s->table, SQL_DELETE, s->bits, s->columns);
-		break;
-	case STMT_SCAN:
-		sql_scan(g, s->table, s->bits & 1, s->bits & 2);
-		break;
-	case STMT_INSERT:
-		sql_insert(g, s->table);
-		break;
-	case STMT_APPEND:
-		sql_append(g, s->table);
-		break;
-	case STMT_UPSERT:
-		sql_upsert(g, s->table);
-		break;
-	case STMT_UPDATE:
-		sql_update(g, s->table);
-		break;
-	case STMT_SET:
-		sql_set(g, s->table, s->columns);
-		break;
-	case STMT_DELETE:
-		sql_delete(g, s->table);
-		break;
-	case STMT_DROP:
-		sql_drop_domain(g, s->table);
-		break;
-	}
-}
-
 sqlite3_stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
-	enum stmt_kind kind, uint32_t bits, uint32_t columns)
+	enum sql_stmt kind, uint32_t bits, uint32_t columns)
 {
 	uint64_t hash = ((uint64_t)(uintptr_t)t ^ (uint64_t)kind << 48 ^ (uint64_t)bits << 40 ^
 		columns) * UINT64_C(0x9e3779b97f4a7c15);
@@ -136,7 +94,7 @@ sqlite3_stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
 	}
 	struct stmt want = { .table = t, .kind = kind, .bits = bits, .columns = columns };
 	sql_begin(&c->gen, &sqlite_dialect);
-	stmt_text(&c->gen, &want);
+	sql_stmt(&c->gen, t, kind, bits, columns);
 	if (sqlite3_prepare_v3(c->h, c->gen.p, (int)c->gen.n, SQLITE_PREPARE_PERSISTENT,
 	    &want.s, NULL) != SQLITE_OK)
 		return NULL;

@@ -190,30 +190,6 @@ static int change(struct mk_backend_conn *c, const struct mk_table *t,
 	return rc == SQLITE_OK ? 0 : failed(c, t, d);
 }
 
-/* Lines for `storage plan`, or a line in the log. */
-static void tell_change(struct mk_backend_conn *c, const struct mk_table *t, int64_t version,
-	const struct sql_change *what, bool dry_run, struct mk_diag *d)
-{
-	struct sql_shape s = sql_measure(t);
-
-	if (!dry_run) {
-		mk_log(c->db->inst, MK_NOTICE, "table migrated", "table=%s from=%lld to=%u",
-			t->name, (long long)version, t->version);
-		return;
-	}
-	mk_diag_add(d, "table %s: version %lld becomes %u", t->name, (long long)version, t->version);
-	for (uint32_t i = 0; i < s.columns; i++) {
-		uint32_t bit = UINT32_C(1) << i;
-		const char *name = t->columns[i].name;
-		if (what->unindex & bit)
-			mk_diag_add(d, "table %s: the index of column %s is dropped", t->name, name);
-		if (what->add & bit)
-			mk_diag_add(d, "table %s: column %s is added", t->name, name);
-		if (what->index & bit)
-			mk_diag_add(d, "table %s: column %s is indexed", t->name, name);
-	}
-}
-
 static bool has_records(struct mk_backend_conn *c)
 {
 	sqlite3_stmt *s = NULL;
@@ -248,7 +224,7 @@ static int table_apply(struct mk_backend_conn *c, const struct mk_table *t, bool
 	r = sql_compare(t, version, columns, &what, d);
 	if (r <= 0)
 		return r;
-	tell_change(c, t, version, &what, dry_run, d);
+	sql_tell(c->db->inst, t, version, &what, dry_run, d);
 	return dry_run ? 0 : change(c, t, &what, d);
 }
 

@@ -24,12 +24,10 @@ struct sqlite_conf {
 extern const struct sql_dialect sqlite_dialect;
 
 /* Prepared statements of a connection, by what they are made from. */
-enum stmt_kind { STMT_GET = 1, STMT_ROWS, STMT_COUNT, STMT_ERASE, STMT_SCAN, STMT_INSERT,
-	STMT_APPEND, STMT_UPSERT, STMT_UPDATE, STMT_SET, STMT_DELETE, STMT_DROP };
 #define STMT_SLOTS 256
 struct stmt {
 	const struct mk_table *table;
-	uint32_t kind, bits, columns;  /* bits, columns: see stmt_get           */
+	uint32_t kind, bits, columns;  /* see sql_stmt                          */
 	sqlite3_stmt *s;
 };
 
@@ -78,7 +76,7 @@ int  conn_exec(struct mk_backend_conn *c, const char *sql);
  * NULL: SQLite failed. Ends with sqlite3_reset.
  */
 sqlite3_stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
-	enum stmt_kind kind, uint32_t bits, uint32_t columns);
+	enum sql_stmt kind, uint32_t bits, uint32_t columns);
 /* Binds n values from parameter number at on; the next number. Values must
  * live until the statement is reset. */
 int  stmt_bind(sqlite3_stmt *s, int at, const struct mk_value *v, uint32_t n);
