@@ -252,6 +252,30 @@ static void tell_by_message(struct room *r, const struct affil_change *a)
 	mk_stanza_unref(&s);
 }
 
+/*
+ * To whose affiliation has changed while it was not inside (18.1). Without the reason:
+ * a room shall carry nobody's words to just anybody (S-20).
+ */
+static void tell_outsider(const struct room *r, const struct affil_change *a)
+{
+	const struct muc_conf *c = mk_inst_conf(r->inst);
+	struct mk_stanza *s;
+	struct mk_elem *x, *item;
+	char id[40];
+
+	if (!c->tells_affiliations)
+		return;
+	mk_token(id, sizeof id, 16);
+	s = mk_stanza_new(MK_MESSAGE, NULL, r->jid, a->jid);
+	mk_stanza_set_id(s, id);
+	x = mk_elem_add(mk_stanza_root(s), "x", NS_MUC_USER);
+	item = mk_elem_add(x, "item", NULL);
+	mk_elem_set(item, "affiliation", affil_name((enum affil)a->affil));
+	mk_elem_set(item, "role", role_name(ROLE_NONE));
+	mk_elem_set(mk_elem_add(x, "status", NULL), "code", "101");
+	mk_send(&s);
+}
+
 void affils_tell(struct room *r, const struct room_change *c, const struct mk_jid *by)
 {
 	for (const struct affil_change *a = c->affils; a != NULL; a = a->next) {
@@ -268,6 +292,8 @@ void affils_tell(struct room *r, const struct room_change *c, const struct mk_ji
 		tell_by_message(r, a);
 		if (a->affil == AFFIL_MEMBER && r->conf.is_members_only)
 			invitation_send(r, by, a->jid, NULL, mk_strz(a->reason), NULL);
+		else if (a->affil != a->was && !mk_jid_bare_eq(a->jid, by))
+			tell_outsider(r, a);
 	}
 }
 

@@ -278,6 +278,13 @@ static void common_features(struct mk_elem *query)
 		feature(query, vars[k]);
 }
 
+/* All traffic is let through, which this error says (18.1.1). */
+static uint16_t no_node(bool is_items, const char *node)
+{
+	return !is_items && mk_streq(node, NS_MUC "#traffic") ? MK_ERR_SERVICE_UNAVAILABLE
+	                                                       : MK_ERR_ITEM_NOT_FOUND;
+}
+
 enum mk_verdict service_disco(struct mk_inst *i, struct mk_iq_req *q)
 {
 	const struct muc_conf *c = mk_inst_conf(i);
@@ -287,7 +294,7 @@ enum mk_verdict service_disco(struct mk_inst *i, struct mk_iq_req *q)
 	struct rooms_page *rp;
 
 	if (mk_elem_attr(payload, "node") != NULL) {
-		mk_iq_error(q, MK_ERR_ITEM_NOT_FOUND, NULL);
+		mk_iq_error(q, no_node(is_items, mk_elem_attr(payload, "node")), NULL);
 		return MK_DONE;
 	}
 	if (!is_items) {
@@ -451,10 +458,7 @@ enum mk_verdict room_disco(struct mk_inst *i, struct room *r, struct mk_iq_req *
 		return MK_DONE;
 	}
 	if (node != NULL) {
-		if (!is_items && mk_streq(node, NS_MUC "#traffic"))
-			mk_iq_error(q, MK_ERR_SERVICE_UNAVAILABLE, NULL);      /* all: 13.1.1 */
-		else
-			mk_iq_error(q, MK_ERR_ITEM_NOT_FOUND, NULL);
+		mk_iq_error(q, no_node(is_items, node), NULL);
 		return MK_DONE;
 	}
 	if (!page_read(payload, &page))

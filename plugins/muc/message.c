@@ -339,7 +339,7 @@ static uint16_t may_speak(struct room *r, struct seat *s, const struct mk_stanza
 		*why = "Too long.";
 		return MK_ERR_NOT_ACCEPTABLE;
 	}
-	if (!seat_may_send(r, s, MK_MESSAGE)) {
+	if (!seat_may_send(r, s, mk_stanza_kind(st))) {
 		*why = "Too many at a time.";
 		return MK_ERR_POLICY_VIOLATION;
 	}

@@ -117,7 +117,12 @@ static uint16_t set_lists(const struct room *r, struct room_change *c,
 	return error != 0 ? error : affils_leave_owner(r, c);
 }
 
-struct configuring { int codes[4]; bool becomes_members_only, becomes_unmoderated; };
+struct configuring {
+	int codes[4];
+	bool becomes_members_only, becomes_unmoderated;
+	uint8_t broadcast;             /* as it was                             */
+	bool whois_changes;
+};
 
 /* 5.1.2: in an unmoderated room all have voice. */
 static void give_voice(struct room *r, struct occupant *o, void *arg)
@@ -148,6 +153,7 @@ static void configured(struct room *r, struct mk_iq_req *q, struct room_change *
 	/* Those who must leave are told why first. */
 	if (d->codes[0] != 0)
 		room_tell_codes(r, d->codes);
+	room_show_anew(r, d->broadcast, d->whois_changes);
 	affils_tell(r, c, by);
 	if (d->becomes_members_only)
 		room_occupants_each(r, remove_non_member, NULL);
@@ -181,6 +187,8 @@ static enum mk_verdict configure(struct room *r, struct mk_iq_req *q, const stru
 	/* Before it is configured nobody was told how it is. */
 	if (!r->is_locked)
 		config_changes(&r->conf, c->conf, d->codes);
+	d->broadcast = r->conf.broadcast;
+	d->whois_changes = c->conf->whois != r->conf.whois;
 	d->becomes_members_only = c->conf->is_members_only && !r->conf.is_members_only;
 	d->becomes_unmoderated = !c->conf->is_moderated && r->conf.is_moderated;
 	return room_change_iq(r, q, c, configured);

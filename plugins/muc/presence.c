@@ -303,23 +303,56 @@ void room_destroy(struct room *r, const char *alternative, const char *password,
 	room_close(r);
 }
 
+/* To all but o, that it is not to be seen any longer. */
+static void hide(struct room *r, struct occupant *o)
+{
+	static const struct why none = { .codes = { 0 } };
+	struct shown p = { .occupant = o, .seat = o->seats, .role = ROLE_NONE,
+		.type = "unavailable", .why = &none };
+
+	tell_others(r, &p);
+}
+
 void occupant_set(struct room *r, struct occupant *o, enum affil a, enum role role,
 	const struct why *w)
 {
 	bool was_visible = is_visible(r, o->role);
-	struct why none = { .codes = { 0 } };
 
 	if (o->affil == a && o->role == role)
 		return;
 	o->affil = (uint8_t)a;
-	o->role = (uint8_t)role;
+	occupant_set_role(r, o, role);
 	occupant_stale(o);
-	if (was_visible && !is_visible(r, role)) {
-		struct shown p = { .occupant = o, .seat = o->seats, .role = ROLE_NONE,
-			.type = "unavailable", .why = &none };
-		tell_others(r, &p);
-	}
+	if (was_visible && !is_visible(r, role))
+		hide(r, o);
 	occupant_tell(r, o, w);
+}
+
+/* More than this at once would hold up the room; who asks anew (7.2.1) gets it then. */
+enum { MOST_ANEW = 200000 };
+
+void room_show_anew(struct room *r, uint8_t broadcast, bool whois_changed)
+{
+	uint64_t n = 0;
+
+	for (enum role role = ROLE_VISITOR; role <= ROLE_MODERATOR; role++)
+		if (whois_changed || is_visible(r, role) != ((broadcast & ROLE_BIT(role)) != 0))
+			n += r->of_role[role].n;
+	if (n * r->seats_n > MOST_ANEW)
+		return;
+	for (enum role role = ROLE_VISITOR; role <= ROLE_MODERATOR; role++) {
+		bool was_visible = broadcast & ROLE_BIT(role);
+		for (uint32_t k = 0; k < r->of_role[role].n; k++) {
+			struct occupant *o = r->of_role[role].v[k];
+			struct shown p = { .occupant = o, .seat = o->seats, .role = role };
+			if (is_visible(r, role) && (!was_visible || whois_changed))
+				tell_others(r, &p);
+			else if (!is_visible(r, role) && was_visible)
+				hide(r, o);
+			if (whois_changed)
+				tell_self(r, p, NULL);
+		}
+	}
 }
 
 /* ---- keeping what a client told ------------------------------------------------------ */
@@ -393,18 +426,21 @@ static void tell_of_others(struct room *r, const struct seat *to)
 {
 	bool with_jid = room_shows_jids(r, to->occupant);
 
-	for (uint32_t k = 0; k < r->seats_n; k++) {
-		const struct seat *s = r->seats[k];
-		struct occupant *o = s->occupant;
-		struct mk_stanza *st;
-		/* One for each nickname. */
-		if (o == to->occupant || s != o->seats || !is_visible(r, o->role))
-			continue;
-		st = shown(r, o, with_jid);
-		mk_send_to(st, to->jid);
-		mk_stanza_unref(&st);
+	uint32_t sent = 0;
+
+	for (enum role role = ROLE_VISITOR; role <= ROLE_MODERATOR; role++) {
+		const struct crowd *c = &r->of_role[role];
+		for (uint32_t k = 0; is_visible(r, role) && k < c->n; k++) {
+			struct mk_stanza *st;
+			if (c->v[k] == to->occupant)
+				continue;
+			st = shown(r, c->v[k], with_jid);
+			mk_send_to(st, to->jid);
+			mk_stanza_unref(&st);
+			sent++;
+		}
 	}
-	mk_metric_add(r->inst, PRESENCES, r->seats_n);
+	mk_metric_add(r->inst, PRESENCES, sent);
 }
 
 static void add_entry_codes(const struct room *r, struct shown *p, bool is_new_room)
@@ -610,6 +646,10 @@ static void leave(struct room *r, struct seat *s, const struct mk_elem *payload,
 {
 	struct occupant *o = s->occupant;
 
+	if (r->is_locked && r->seats_n == 1) {
+		room_destroy(r, NULL, NULL, NULL);     /* 10.1.3                */
+		return;
+	}
 	if (o->seats->next == NULL) {
 		tell_gone(r, o, s, payload, ROLE_NONE, w);
 		room_leave(r, s);

@@ -82,7 +82,7 @@ static void table_each(struct table *t, void (*fn)(struct node *n, void *arg), v
 		}
 }
 
-#define OF(n, type) ((type *)(void *)((char *)(n) - offsetof(type, node)))
+#define OF(n, type, member) ((type *)(void *)((char *)(n) - offsetof(type, member)))
 
 /* ---- asking -------------------------------------------------------------------------- */
 
@@ -98,8 +98,8 @@ struct occupant *room_occupant(const struct room *r, struct mk_str nick)
 	uint32_t hash = hash_of(nick);
 
 	for (struct node *n = table_first(&r->by_nick, hash); n != NULL; n = n->next)
-		if (n->hash == hash && mk_str_eq(occupant_nick(OF(n, struct occupant)), nick))
-			return OF(n, struct occupant);
+		if (n->hash == hash && mk_str_eq(occupant_nick(OF(n, struct occupant, node)), nick))
+			return OF(n, struct occupant, node);
 	return NULL;
 }
 
@@ -113,8 +113,8 @@ struct seat *room_seat(const struct room *r, const struct mk_jid *full)
 	uint32_t hash = hash_of(full_text(full));
 
 	for (struct node *n = table_first(&r->seats_by_jid, hash); n != NULL; n = n->next)
-		if (n->hash == hash && mk_jid_eq(OF(n, struct seat)->jid, full))
-			return OF(n, struct seat);
+		if (n->hash == hash && mk_jid_eq(OF(n, struct seat, node)->jid, full))
+			return OF(n, struct seat, node);
 	return NULL;
 }
 
@@ -123,8 +123,8 @@ static struct affil_entry *entry_of(const struct room *r, struct mk_str bare)
 	uint32_t hash = hash_of(bare);
 
 	for (struct node *n = table_first(&r->affils, hash); n != NULL; n = n->next)
-		if (n->hash == hash && mk_str_eq(mk_jid_bare(OF(n, struct affil_entry)->jid), bare))
-			return OF(n, struct affil_entry);
+		if (n->hash == hash && mk_str_eq(mk_jid_bare(OF(n, struct affil_entry, node)->jid), bare))
+			return OF(n, struct affil_entry, node);
 	return NULL;
 }
 
@@ -160,7 +160,7 @@ struct each_affil { void (*fn)(struct affil_entry *, void *); void *arg; };
 static void one_affil(struct node *n, void *arg)
 {
 	const struct each_affil *x = arg;
-	x->fn(OF(n, struct affil_entry), x->arg);
+	x->fn(OF(n, struct affil_entry, node), x->arg);
 }
 
 void room_affils_each(const struct room *r, void (*fn)(struct affil_entry *a, void *arg),
@@ -173,15 +173,13 @@ void room_affils_each(const struct room *r, void (*fn)(struct affil_entry *a, vo
 struct affil_entry *room_nick_owner(const struct room *r, struct mk_str nick,
 	const struct mk_jid *jid)
 {
-	if (r->nicks_n == 0)
-		return NULL;
-	for (uint32_t k = 0; k < r->affils.size; k++)
-		for (struct node *n = r->affils.slot[k]; n != NULL; n = n->next) {
-			struct affil_entry *a = OF(n, struct affil_entry);
-			if (a->nick != NULL && mk_str_eqz(nick, a->nick) &&
-			    !mk_jid_bare_eq(a->jid, jid))
-				return a;
-		}
+	uint32_t hash = hash_of(nick);
+
+	for (struct node *n = table_first(&r->reserved, hash); n != NULL; n = n->next) {
+		struct affil_entry *a = OF(n, struct affil_entry, reserved);
+		if (n->hash == hash && mk_str_eqz(nick, a->nick) && !mk_jid_bare_eq(a->jid, jid))
+			return a;
+	}
 	return NULL;
 }
 
@@ -194,7 +192,7 @@ bool room_shows_jids(const struct room *r, const struct occupant *to)
 
 static void affil_free(struct node *n, void *arg)
 {
-	struct affil_entry *a = OF(n, struct affil_entry);
+	struct affil_entry *a = OF(n, struct affil_entry, node);
 
 	(void)arg;
 	mk_jid_unref(&a->jid);
@@ -213,6 +211,9 @@ void room_free(struct room *r)
 	mk_free(r->by_nick.slot);
 	mk_free(r->seats_by_jid.slot);
 	mk_free(r->affils.slot);
+	mk_free(r->reserved.slot);
+	for (int k = 0; k <= ROLE_MODERATOR; k++)
+		mk_free(r->of_role[k].v);
 	mk_free(r->seats);
 	mk_free(r->subject);
 	mk_free(r->subject_nick);
@@ -341,6 +342,33 @@ static char *nick_copy(const struct mk_jid *address)
 	return mk_strndup(nick.p, nick.n);
 }
 
+static void crowd_add(struct room *r, struct occupant *o)
+{
+	struct crowd *c = &r->of_role[o->role];
+
+	if (c->n == c->size) {
+		c->size += c->size / 8 + 4;
+		c->v = mk_realloc(c->v, c->size * sizeof *c->v);
+	}
+	o->node.at = c->n;
+	c->v[c->n++] = o;
+}
+
+static void crowd_remove(struct room *r, struct occupant *o)
+{
+	struct crowd *c = &r->of_role[o->role];
+
+	c->v[o->node.at] = c->v[--c->n];
+	c->v[o->node.at]->node.at = o->node.at;
+}
+
+void occupant_set_role(struct room *r, struct occupant *o, enum role role)
+{
+	crowd_remove(r, o);
+	o->role = (uint8_t)role;
+	crowd_add(r, o);
+}
+
 static struct occupant *occupant_new(struct room *r, const struct mk_jid *address, enum affil a,
 	enum role role)
 {
@@ -350,12 +378,14 @@ static struct occupant *occupant_new(struct room *r, const struct mk_jid *addres
 	o->role = (uint8_t)role;
 	o->affil = (uint8_t)a;
 	table_add(&r->by_nick, &o->node, hash_of(occupant_nick(o)));
+	crowd_add(r, o);
 	return o;
 }
 
 static void occupant_free(struct room *r, struct occupant *o)
 {
 	occupant_stale(o);
+	crowd_remove(r, o);
 	table_remove(&r->by_nick, &o->node);
 	mk_free(o->nick);
 	mk_free(o);
@@ -442,7 +472,7 @@ void room_set_affil(struct room *r, const struct mk_jid *bare, enum affil a, con
 
 	if (e != NULL) {
 		if (e->nick != NULL)
-			r->nicks_n--;
+			table_remove(&r->reserved, &e->reserved);
 		table_remove(&r->affils, &e->node);
 	}
 	if (a != AFFIL_NONE || nick != NULL) {
@@ -453,7 +483,7 @@ void room_set_affil(struct room *r, const struct mk_jid *bare, enum affil a, con
 		made->reason = reason != NULL ? mk_strdup(reason) : NULL;
 		table_add(&r->affils, &made->node, hash_of(mk_jid_bare(bare)));
 		if (nick != NULL)
-			r->nicks_n++;
+			table_add(&r->reserved, &made->reserved, hash_of(mk_strz(nick)));
 	}
 	if (e != NULL)
 		affil_free(&e->node, NULL);
@@ -462,14 +492,15 @@ void room_set_affil(struct room *r, const struct mk_jid *bare, enum affil a, con
 bool seat_may_send(struct room *r, struct seat *s, enum mk_stanza_kind kind)
 {
 	const struct muc_conf *c = mk_inst_conf(r->inst);
-	uint32_t now = (uint32_t)(mk_now_usec() / 1000000);
-	bool is_presence = kind == MK_PRESENCE;
-	uint16_t *n = is_presence ? &s->presences : &s->messages;
-	int64_t most = is_presence ? c->presence_rate : c->message_rate;
+	uint16_t now = (uint16_t)(mk_now_usec() / 1000000);
+	uint16_t *n = kind == MK_PRESENCE ? &s->presences :
+		kind == MK_IQ ? &s->requests : &s->messages;
+	int64_t most = kind == MK_PRESENCE ? c->presence_rate :
+		kind == MK_IQ ? c->request_rate : c->message_rate;
 
 	if (s->second != now) {
 		s->second = now;
-		s->messages = s->presences = 0;
+		s->messages = s->presences = s->requests = 0;
 	}
 	if (most != 0 && *n >= most) {
 		mk_metric_add(r->inst, FLOODS, 1);
@@ -485,7 +516,7 @@ struct occupant_list { struct occupant **v; uint32_t n; const struct mk_jid *bar
 static void collect(struct node *n, void *arg)
 {
 	struct occupant_list *l = arg;
-	struct occupant *o = OF(n, struct occupant);
+	struct occupant *o = OF(n, struct occupant, node);
 
 	if (l->bare == NULL || mk_jid_bare_eq(o->seats->jid, l->bare))
 		l->v[l->n++] = o;

@@ -72,8 +72,9 @@ struct muc_conf {
 	int64_t max_affiliations;      /* of one room                           */
 	int64_t history, new_history;  /* messages that a room keeps: most; new */
 	int64_t hibernate;             /* ms without occupants                  */
+	bool tells_affiliations;       /* whose changed, outside: status 101    */
 	int64_t max_message, max_presence;     /* bytes; 0 = any                */
-	int64_t message_rate, presence_rate;   /* per occupant and second       */
+	int64_t message_rate, presence_rate, request_rate;     /* per client and second */
 	int64_t max_nick, max_subject, max_name, max_desc, max_password;  /* bytes */
 	int64_t max_reason, max_vcard;
 };
@@ -86,7 +87,7 @@ void config_init(struct config *c, const struct muc_conf *m);
 
 /* ---- occupants ----------------------------------------------------------------------- */
 
-/* at: of a seat, where in room.seats it is. */
+/* at: where a seat is in room.seats, an occupant in room.of_role. */
 struct node { struct node *next; uint32_t hash, at; }; /* in a table            */
 struct table { struct node **slot; uint32_t n, size; };
 
@@ -97,8 +98,8 @@ struct seat {
 	struct occupant *occupant;
 	struct seat *next;             /* of the same occupant                  */
 	char *presence;                /* payload of its last, as XML; or NULL  */
-	uint16_t messages, presences;  /* in second `second`                    */
-	uint32_t second;
+	uint16_t messages, presences, requests;        /* in second `second`    */
+	uint16_t second;               /* its last 16 bits                      */
 };
 /* A nickname and who has it: one user, with one or more clients. */
 struct occupant {
@@ -107,11 +108,12 @@ struct occupant {
 	struct seat *seats;            /* never NULL; the one that is seen first */
 	struct mk_stanza **shown;      /* presence.c: NULL, or two: its presence without,
 	                                * and with the real address, while many want it */
-	uint8_t role, affil;           /* enum role, enum affil                 */
+	uint8_t role, affil;           /* enum role (occupant_set_role), enum affil */
 };
 /* Who has an affiliation other than none, or a reserved nickname. */
 struct affil_entry {
 	struct node node;              /* room.affils                           */
+	struct node reserved;          /* room.reserved, if it has a nickname   */
 	struct mk_jid *jid;            /* ref: bare, or a domain                */
 	char *nick, *reason;           /* or NULL                               */
 	uint8_t affil;
@@ -134,6 +136,9 @@ struct activity {
 	uint8_t known;                 /* whole hours                           */
 };
 
+/* The occupants of one role: who is shown to all is found without a look at who isn't. */
+struct crowd { struct occupant **v; uint32_t n, size; };
+
 struct room {
 	struct mk_inst *inst;
 	struct mk_entity *entity;      /* whose slot this is                    */
@@ -147,7 +152,8 @@ struct room {
 	uint32_t changing;             /* jobs of room_change under way         */
 
 	struct table by_nick, seats_by_jid, affils;
-	uint32_t nicks_n;              /* affils with a reserved nickname       */
+	struct table reserved;         /* affils with a nickname, by that       */
+	struct crowd of_role[ROLE_MODERATOR + 1];
 	struct seat **seats;           /* all, for sending                      */
 	uint32_t seats_n, seats_size;
 
@@ -213,6 +219,8 @@ struct seat *room_enter(struct room *r, const struct mk_jid *jid, const struct m
 	enum affil a, enum role role);
 /* Ends the seat, and with its last one the occupant. Nobody is told. */
 void room_leave(struct room *r, struct seat *s);
+/* Nobody is told. */
+void occupant_set_role(struct room *r, struct occupant *o, enum role role);
 void room_rename(struct room *r, struct occupant *o, const struct mk_jid *address);
 /* The seat goes to the occupant of that address, made if it is new; its old one ends
  * if that was its last. */
@@ -222,7 +230,7 @@ void room_set_affil(struct room *r, const struct mk_jid *bare, enum affil a, con
 /* After anything that may leave it empty: destroys a temporary room without
  * occupants, or starts the clock of hibernation. r may be gone afterwards. */
 void room_check(struct room *r);
-/* Whether s may send another message, or presence, now: counts it. */
+/* Whether s may send another message, presence, or request, now: counts it. */
 bool seat_may_send(struct room *r, struct seat *s, enum mk_stanza_kind kind);
 
 /* ---- room.c: sending ----------------------------------------------------------------- */
@@ -280,6 +288,9 @@ void room_occupants_of(struct room *r, const struct mk_jid *bare,
 /* Every occupant; fn may remove it. */
 void room_occupants_each(struct room *r, void (*fn)(struct room *r, struct occupant *o, void *arg),
 	void *arg);
+/* After broadcast (as it was) or whois of the configuration has changed: all are shown who
+ * is to be seen now, and as they may see him. */
+void room_show_anew(struct room *r, uint8_t broadcast, bool whois_changed);
 /* Tells all that the room is destroyed (10.9) and closes it; r is gone. Its rows are
  * gone already (a change with is_destroyed). */
 void room_destroy(struct room *r, const char *alternative, const char *password,
@@ -311,7 +322,7 @@ bool is_forged(const struct mk_jid *room, const struct mk_elem *e);
 struct affil_change {
 	struct affil_change *next;
 	struct mk_jid *jid;            /* ref: bare or domain                   */
-	uint8_t affil;
+	uint8_t affil, was;            /* before this change                    */
 	const char *nick, *reason;     /* of the arena; as they shall be        */
 	int64_t since, until;          /* the versions that it leads from and to */
 };

@@ -332,12 +332,12 @@ static void test_reserved_nicknames_are_kept_for_their_user(void **state)
 	assert_false(is_taken(r, "thirdwitch", "hag66@shakespeare.lit/pda"));
 	assert_true(is_taken(r, "thirdwitch", "crone1@shakespeare.lit/pda"));
 	assert_false(is_taken(r, "firstwitch", "crone1@shakespeare.lit/pda"));
-	assert_int_equal(r->nicks_n, 1);
+	assert_int_equal(r->reserved.n, 1);
 	set_affil(r, "hag66@shakespeare.lit", AFFIL_MEMBER, "oldhag");
 	assert_false(is_taken(r, "thirdwitch", "crone1@shakespeare.lit/pda"));
 	assert_true(is_taken(r, "oldhag", "crone1@shakespeare.lit/pda"));
 	set_affil(r, "hag66@shakespeare.lit", AFFIL_MEMBER, NULL);
-	assert_int_equal(r->nicks_n, 0);
+	assert_int_equal(r->reserved.n, 0);
 	room_free(r);
 }
 

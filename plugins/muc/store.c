@@ -508,6 +508,7 @@ void room_change_affil(struct room_change *c, const struct room *r, const struct
 		now = NULL;            /* the domain's                              */
 	f->jid = mk_jid_to_bare(jid);
 	f->affil = (uint8_t)a;
+	f->was = now != NULL ? now->affil : (uint8_t)AFFIL_NONE;
 	if (nick == NULL)
 		nick = now != NULL && a >= AFFIL_MEMBER ? now->nick : NULL;
 	f->nick = nick != NULL && *nick != '\0' ? copy_text(c->arena, nick) : NULL;

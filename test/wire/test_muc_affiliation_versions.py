@@ -18,7 +18,8 @@ def join(room, c, since=None):
         if not room.is_mine(el):
             continue
         if name(el) == "message":
-            before.append(el)
+            if 101 not in codes(el):     # of an affiliation given before
+                before.append(el)
             continue
         break
     while 110 not in codes(el):
