@@ -98,6 +98,7 @@ struct mk_config {
 	const struct mk_node *storage_tables;          /* table: backend        */
 	int64_t append_queue;          /* rows waiting for write-behind         */
 	int64_t append_wait_ms;        /* how long the first of a batch waits   */
+	int64_t start_wait_ms;         /* for a backend that is away            */
 	int64_t journal_segment, journal_max;          /* bytes                 */
 	int64_t journal_sync_ms;       /* longest wait of a group fdatasync     */
 	const struct mk_config_type *types; size_t type_count;

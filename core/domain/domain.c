@@ -194,7 +194,7 @@ int mk_domains_load(struct mk_store *st)
 		if (s == MK_STORE_NOTFOUND)
 			return 0;
 		if (s != MK_STORE_OK)
-			return -MK_EIO;
+			return s == MK_STORE_RETRY ? -MK_EAGAIN : -MK_EIO;
 		for (uint32_t i = 0; i < rows.n; i++) {
 			struct mk_str type = mk_value_str(&rows.row[i].v[1]);
 			char *z = mk_strndup(type.p, type.n);

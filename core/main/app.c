@@ -414,7 +414,94 @@ static const struct mk_table **all_tables(void)
 	return t;
 }
 
-static int open_stores(const struct mk_config *c, struct mk_diag *d)
+/* ---- waiting for storage: a machine may boot before its database is there */
+
+struct patience {
+	mk_usec since, until;
+	int64_t delay_ms;              /* until the next attempt, about         */
+	bool is_asked_to_stop;
+};
+
+/* The manager, which waits for READY, has to hear of it again and again; an attempt
+ * may take a minute, and wait for another node's migration. */
+static void tell_manager(const char *why)
+{
+	struct mk_buf b = { 0 };
+
+	mk_buf_printf(&b, "EXTEND_TIMEOUT_USEC=240000000\nSTATUS=Waiting for storage: %.*s",
+		(int)strcspn(why, "\n"), why);
+	mk_notify(mk_buf_z(&b));
+	mk_buf_free(&b);
+}
+
+/* A while, for storage that is away because of why; false: no more of it. */
+static bool wait_for_storage(struct patience *p, const char *why)
+{
+	sigset_t set;
+	mk_usec now = mk_now_usec();
+	uint32_t dice;
+	int sig;
+
+	if (now >= p->until)
+		return false;
+	if (p->delay_ms == 0)
+		mk_log(NULL, MK_WARN, "waiting for storage", "reason=%.*s",
+			(int)strcspn(why, "\n"), why);
+	tell_manager(why);
+	p->delay_ms = p->delay_ms == 0 ? 100 : 2 * p->delay_ms;
+	if (p->delay_ms > 4000)
+		p->delay_ms = 4000;
+	mk_random(&dice, sizeof dice);
+	int64_t ms = p->delay_ms / 2 + (int64_t)(dice % (uint32_t)p->delay_ms) / 2;
+	if (ms > (p->until - now) / 1000)
+		ms = (p->until - now) / 1000;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	do {
+		/* SIGHUP stays pending until the server runs. */
+		struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+		sig = sigtimedwait(&set, NULL, &t);
+		if (sig == SIGUSR1)
+			mk_app_reopen_log();
+	} while (sig == SIGUSR1 || (sig < 0 && errno == EINTR));
+	p->is_asked_to_stop = sig > 0;
+	return sig < 0;
+}
+
+static int stores_open_when_there(const struct mk_config *c,
+	const struct mk_store_backend_conf *b, const struct mk_table *const *tables,
+	struct patience *p, struct mk_diag *d)
+{
+	struct mk_diag why = { 0 };
+	int r;
+
+	while ((r = mk_stores_open(c, b, c->backend_count, tables, false, &why)) == -MK_EAGAIN &&
+	       wait_for_storage(p, mk_buf_z(&why.text)))
+		mk_diag_fini(&why);
+	if (!p->is_asked_to_stop && why.text.n != 0)
+		mk_diag_add(d, "%.*s", (int)why.text.n - 1, mk_buf_z(&why.text));
+	mk_diag_fini(&why);
+	return r;
+}
+
+/* Domains that were added at run time. */
+static int load_domains(struct patience *p, struct mk_diag *d)
+{
+	static const char what[] = "domains can't be read from storage";
+	struct mk_store *st = mk_store_new();
+	int r;
+
+	while ((r = mk_domains_load(st)) == -MK_EAGAIN && wait_for_storage(p, what))
+		;
+	mk_store_free(&st);
+	if (r < 0 && !p->is_asked_to_stop)
+		mk_diag_add(d, "%s", what);
+	return r;
+}
+
+static int open_stores(const struct mk_config *c, struct patience *p, struct mk_diag *d)
 {
 	struct mk_store_backend_conf *b = mk_alloc((c->backend_count + 1) * sizeof *b);
 	const struct mk_table **tables = all_tables();
@@ -447,7 +534,7 @@ static int open_stores(const struct mk_config *c, struct mk_diag *d)
 			                                                  : c->jobs) };
 	}
 	if (r == 0)
-		r = mk_stores_open(c, b, c->backend_count, tables, false, d);
+		r = stores_open_when_there(c, b, tables, p, d);
 	app.stores = r == 0;
 	mk_free(b);
 	mk_free(tables);
@@ -627,7 +714,7 @@ static int open_log(const struct mk_config *c, struct mk_diag *d)
 	return r;
 }
 
-static int start_all(struct mk_diag *d)
+static int start_all(struct patience *p, struct mk_diag *d)
 {
 	struct mk_config *c = app.config;
 	size_t cert_n;
@@ -649,7 +736,7 @@ static int start_all(struct mk_diag *d)
 	app.workers = true;
 	if (c->watchdog_ms != 0)
 		mk_watchdog_start(c->watchdog_ms);
-	if ((r = check_plugins(c, d)) < 0 || (r = open_stores(c, d)) < 0)
+	if ((r = check_plugins(c, d)) < 0 || (r = open_stores(c, p, d)) < 0)
 		return r;
 	for (size_t i = 0; i < c->domain_count; i++)
 		if ((r = mk_domain_add(mk_strz(c->domains[i].name), c->domains[i].type, true, true)) < 0) {
@@ -657,13 +744,11 @@ static int start_all(struct mk_diag *d)
 				mk_strerror(-r));
 			return r;
 		}
-	struct mk_store *st = mk_store_new();
-	r = mk_domains_load(st);
-	mk_store_free(&st);
-	if (r < 0) {
-		mk_diag_add(d, "domains can't be read from storage");
+	if ((r = load_domains(p, d)) < 0)
 		return r;
-	}
+	if (p->delay_ms != 0)
+		mk_log(NULL, MK_NOTICE, "storage is there", "waited_ms=%lld",
+			(long long)(mk_now_usec() - p->since) / 1000);
 	for (size_t i = 0; i < c->type_count; i++)
 		if ((r = start_type(c, &c->types[i], d)) < 0)
 			return r;
@@ -709,10 +794,14 @@ int mk_app_start(const char *conf_path, struct mk_diag *d)
 	app.config = c;
 	if ((r = open_log(c, d)) < 0)
 		return r;
-	r = start_all(d);
+	struct patience p = { .since = app.started,
+		.until = app.started + c->start_wait_ms * 1000 };
+	r = start_all(&p, d);
+	if (p.is_asked_to_stop)
+		mk_notify("STOPPING=1");
 	if (r < 0) {
 		mk_app_stop();
-		return r;
+		return p.is_asked_to_stop ? 1 : r;
 	}
 	mk_log(NULL, MK_NOTICE, "server is ready", "version=%s workers=%u start_ms=%lld", MK_VERSION,
 		mk_worker_count, (long long)(mk_now_usec() - app.started) / 1000);
@@ -779,7 +868,7 @@ void mk_app_run(void)
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR1);
 	sfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	mk_notify("READY=1");
+	mk_notify("READY=1\nSTATUS=");
 	while (!quit) {
 		struct pollfd p[2] = { { sfd, POLLIN, 0 }, { wake_fd, POLLIN, 0 } };
 		struct signalfd_siginfo si;

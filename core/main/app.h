@@ -12,7 +12,8 @@
 #include "tls/tls.h"
 
 /* Reads the configuration and starts everything, or says in d why not (and
- * leaves nothing running). 0 or -MK_E... */
+ * leaves nothing running). 0, -MK_E..., or 1: while it waited for storage a stop
+ * was asked for, and nothing runs. */
 int  mk_app_start(const char *conf_path, struct mk_diag *d);
 /* Checks a configuration with its plugins' schemas and check()s, starting
  * nothing: all problems in d. */

@@ -115,8 +115,8 @@ int main(int argc, char **argv)
 	if (d.text.n != 0)
 		fprintf(stderr, "%s", mk_buf_z(&d.text));
 	mk_diag_fini(&d);
-	if (r < 0)
-		return 1;
+	if (r != 0)
+		return r < 0;
 	if (check) {
 		puts("the configuration is fine");
 		return 0;

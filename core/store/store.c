@@ -370,7 +370,8 @@ int mk_stores_open(const struct mk_config *c, const struct mk_store_backend_conf
 		 * is still told. */
 		int e = x->be->db_open(x->inst, x->conf, tables_of(m, x), dry_run || r < 0,
 			d, &x->db);
-		if (e < 0)
+		/* What a person has to mend weighs more than one that is away. */
+		if (e < 0 && (r == 0 || r == -MK_EAGAIN))
 			r = e;
 	}
 	for (unsigned i = 0; !dry_run && r == 0 && i < set.count; i++) {

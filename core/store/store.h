@@ -28,6 +28,8 @@ struct mk_store_backend_conf {
  * Opens backends, maps tables (by name in conf's storage.tables, else the
  * default), checks what tables need (SEARCH, ranges) against capabilities.
  * Main thread; tables NULL-terminated, may be extended by mk_stores_declare.
+ * -MK_EAGAIN: nothing is wrong but that a backend can't be reached now; like
+ * after every failure nothing is open, and it may be called again.
  */
 int  mk_stores_open(const struct mk_config *c, const struct mk_store_backend_conf *b,
 	size_t n, const struct mk_table *const *tables, bool dry_run, struct mk_diag *d);

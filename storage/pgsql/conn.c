@@ -105,6 +105,32 @@ static void lose_pq(struct mk_backend_conn *c)
 	lose(c, text != NULL && *text != '\0' ? text : "the connection is closed");
 }
 
+/* It won't be better the next time. */
+static int refuse(struct mk_backend_conn *c, const char *why)
+{
+	lose(c, why);
+	c->refused = true;
+	return -MK_EIO;
+}
+
+/*
+ * Whether a server refused to let us in: role, password, pg_hba.conf (class 28 of
+ * the SQLSTATEs), no such database (3D), no privilege for it (42501). libpq tells the
+ * state of a failed connection only in its (verbose) text: "FATAL:  28000: ...".
+ */
+static bool is_refusal(const char *text)
+{
+	static const char *const states[] = { ":  28", ":  3D", ":  42501" };
+
+	for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+		const char *at = strstr(text, states[i]);
+		if (at != NULL && strspn(at + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 &&
+		    at[8] == ':')
+			return true;
+	}
+	return false;
+}
+
 /* Sends what is queued; takes in what comes meanwhile, or the server, whose
  * answers nobody reads, would stop reading. */
 static void flush(struct mk_backend_conn *c)
@@ -210,6 +236,7 @@ static int start(struct mk_backend_conn *c)
 		lose_pq(c);
 		return -MK_EIO;
 	}
+	PQsetErrorVerbosity(c->h, PQERRORS_VERBOSE);
 	return 0;
 }
 
@@ -220,6 +247,7 @@ static int connect_wait(struct mk_backend_conn *c)
 	while (s != PGRES_POLLING_OK) {
 		if (s == PGRES_POLLING_FAILED) {
 			lose_pq(c);
+			c->refused = is_refusal(PQerrorMessage(c->h));
 			return -MK_EIO;
 		}
 		if (wait_for(PQsocket(c->h), s == PGRES_POLLING_READING ? POLLIN : POLLOUT,
@@ -270,27 +298,21 @@ static int session_set(struct mk_backend_conn *c)
 		"current_setting('server_encoding')", 3, v);
 	if (trip_end(c, END_READS, encoding_check, &is_utf8) != MK_STORE_OK)
 		return -MK_EIO;
-	if (!is_utf8) {
-		lose(c, "the database's encoding must be UTF8");
-		return -MK_EIO;
-	}
-	return 0;
+	return is_utf8 ? 0 : refuse(c, "the database's encoding must be UTF8");
 }
 
 static int conn_try(struct mk_backend_conn *c)
 {
 	c->trip = TRIP_OTHER;
 	c->sent = 0;
-	c->lost = c->again = false;
+	c->lost = c->again = c->refused = false;
 	c->began = mk_now_usec();
 	c->deadline = c->began + c->db->conf->connect_timeout * 1000;
 	if (start(c) < 0 || connect_wait(c) < 0)
 		return -MK_EIO;
 	PQsetNoticeReceiver(c->h, ignore_notice, NULL);
-	if (PQserverVersion(c->h) < 130000) {
-		lose(c, "PostgreSQL 13 or newer is needed");
-		return -MK_EIO;
-	}
+	if (PQserverVersion(c->h) < 130000)
+		return refuse(c, "PostgreSQL 13 or newer is needed");
 	if (PQsetnonblocking(c->h, 1) != 0 || PQenterPipelineMode(c->h) != 1) {
 		lose_pq(c);
 		return -MK_EIO;
@@ -311,7 +333,7 @@ int conn_init(struct mk_backend_conn *c, struct mk_backend_db *db)
 	PQfinish(c->h);                /* NULL is fine                          */
 	c->h = NULL;
 	c->lost = true;
-	return -MK_EIO;
+	return c->refused ? -MK_EIO : -MK_EAGAIN;
 }
 
 void conn_fini(struct mk_backend_conn *c)

@@ -17,6 +17,8 @@ static int with_connection(struct mk_backend_db *db, const struct mk_table *cons
 		mk_diag_add(d, "PostgreSQL at %s: %s", db->conf->host, c->reason);
 	else
 		r = schema_apply(c, tables, dry_run, d);
+	if (r == -MK_EIO && c->lost && !c->refused)
+		r = -MK_EAGAIN;
 	conn_fini(c);
 	mk_free(c);
 	return r;

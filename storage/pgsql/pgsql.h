@@ -83,6 +83,7 @@ struct mk_backend_conn {
 	mk_usec began, deadline;
 	unsigned sent;                 /* statements                            */
 	bool lost;                     /* of no use any more                    */
+	bool refused;                  /* connecting: only a person can mend it */
 	bool is_open;                  /* inside a transaction of several trips */
 	bool again;                    /* deadlock and the like: try once more  */
 	unsigned failed;               /* number of the statement that failed   */
@@ -93,8 +94,9 @@ struct mk_backend_conn {
 
 /* ---- conn.c ---------------------------------------------------------------- */
 
-/* Connects, within connect_timeout. 0, or -MK_EIO after a line in the log; the
- * reason is in c->reason. */
+/* Connects, within connect_timeout. 0, or after a line in the log, with the
+ * reason in c->reason: -MK_EAGAIN (the server is away), or -MK_EIO (it refuses
+ * us, or isn't what we need). */
 int  conn_init(struct mk_backend_conn *c, struct mk_backend_db *db);
 void conn_fini(struct mk_backend_conn *c);
 
@@ -142,8 +144,8 @@ uint64_t result_count(const PGresult *res);
 /* ---- schema.c -------------------------------------------------------------- */
 
 /* Creates and migrates in one transaction, one node at a time (or with dry_run
- * says what it would do). 0, or -MK_E... after a line in d; the connection is
- * then only to be closed, which undoes all. */
+ * says what it would do). 0, or -MK_E... after a line in d (-MK_EAGAIN: the
+ * connection was lost); it is then only to be closed, which undoes all. */
 int schema_apply(struct mk_backend_conn *c, const struct mk_table *const *tables,
 	bool dry_run, struct mk_diag *d);
 

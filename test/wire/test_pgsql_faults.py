@@ -8,6 +8,7 @@ MEERKAT_FAULT_SECONDS: how long each fault lasts, 3 by default.
 import os
 import random
 import signal
+import socket
 import threading
 import time
 
@@ -365,9 +366,133 @@ def test_a_newer_schema_is_not_touched(pg, make_server):
                              schema="newer")
 
 
-def test_a_server_that_is_away_at_the_start_is_named(pg, make_server):
-    s = make_server({"storage": {"default": "pgsql", "backends": {"pgsql": pg.settings_for(
-        "away", host="/nonexistent")}}}, start=False)
+# ---- away at the start -------------------------------------------------------------
+
+def away(make_server, pg, schema, start_wait="1d", **more):
+    """A server that has not been started, on pg."""
+    return make_server({"storage": {"default": "pgsql", "start_wait": start_wait, "backends": {
+        "pgsql": pg.settings_for(schema, **more)}}}, start=False)
+
+
+@pytest.mark.parametrize("what, says", [
+    ({"host": "/nonexistent", "start_wait": 0}, "/nonexistent"),
+    ({"host": "/nonexistent", "start_wait": "300ms"}, "/nonexistent"),
+    # Waiting would not mend these.
+    ({"user": "nobody-knows"}, "nobody-knows"),
+    ({"database": "nowhere"}, "nowhere"),
+])
+def test_a_start_that_fails_names_the_server(pg, make_server, what, says):
+    s = away(make_server, pg, "never", **what)
     with pytest.raises(AssertionError) as e:
         s.start()
-    assert "/nonexistent" in str(e.value)
+    assert says in str(e.value)
+    assert ("waiting for storage" in s.log()) == (what.get("start_wait") == "300ms")
+
+
+def test_a_wrong_password_is_no_reason_to_wait(pg, make_server):
+    pg.psql("CREATE ROLE locked LOGIN PASSWORD 'right'")
+    with open(pg.path("data", "pg_hba.conf")) as f:
+        trust = f.read()
+    with open(pg.path("data", "pg_hba.conf"), "w") as f:
+        f.write("local all locked scram-sha-256\n" + trust)
+    pg.psql("SELECT pg_reload_conf()")
+    s = away(make_server, pg, "never", user="locked", password="wrong")
+    with pytest.raises(AssertionError) as e:
+        s.start()
+    assert "password authentication failed" in str(e.value)
+    assert "waiting for storage" not in s.log()
+
+
+def hear(server, text):
+    """What the manager of a server that starts is told (sd_notify), until it holds text."""
+    server.ready_socket.settimeout(mk.client.TIMEOUT)
+    while True:
+        state = server.ready_socket.recv(4096).decode()
+        if text in state:
+            return state
+        assert "READY" not in state
+
+
+def test_a_server_that_boots_before_its_database(pg, make_server):
+    """It waits, tells its manager, and serves as soon as the other is there."""
+    s = away(make_server, pg, "late")
+    pg.stop()
+    s.start(wait=False)
+    state = hear(s, "STATUS=Waiting for storage: ")
+    assert "EXTEND_TIMEOUT_USEC=" in state and pg.folder in state
+    s.wait_log("waiting for storage")
+    hear(s, "STATUS=Waiting")
+    pg.start()
+    hear(s, "READY=1")
+    s.wait_log("storage is there")
+    with SmClient(s, s.account()) as c:
+        c.login()
+
+
+def test_nothing_is_lost_by_a_start_without_the_database(pg, make_server):
+    """Acknowledged while it was away, killed, started while it was away."""
+    s = make_server({
+        "storage": {"default": "pgsql", "backends": {"pgsql": pg.settings_for("lost")}},
+        "host_types": {"people": {"plugins": {"offline": {}, "mam": {}}}}})
+    a, b = s.account(), s.account()
+    c, d = SmClient(s, a), SmClient(s, b)
+    c.login()
+    c.enable()
+    d.login()
+    d.enable()
+    pg.stop()
+    c.send("".join("<message to='%s' type='chat' id='n-%d'><body>x</body></message>" % (b.jid, i)
+                   for i in range(50)))
+    c.request()
+    while True:
+        el = c.recv()
+        if ns(el) == NS.SM and name(el) == "a" and int(el.get("h")) >= 50:
+            break
+    s.kill()
+    c.kill()
+    d.kill()
+    s.start(wait=False)
+    hear(s, "STATUS=Waiting")
+    pg.start()
+    hear(s, "READY=1")
+    with SmClient(s, b) as d:
+        d.login()
+        d.enable()
+        d.send("<presence/>")
+        got = set()
+        while len(got) < 50:
+            el = d.recv()
+            if name(el) == "message":
+                got.add(el.get("id"))
+    deadline = time.monotonic() + WITHIN
+    while pg.psql("SELECT \"user\", count(*) FROM archive_box GROUP BY 1 ORDER BY 1",
+                  schema="lost").split() != sorted("%s|50" % x.user for x in (a, b)):
+        assert time.monotonic() < deadline, "not in both archives, once"
+        time.sleep(0.1)
+
+
+def test_a_server_that_waits_can_be_stopped(pg, make_server):
+    s = away(make_server, pg, "stopped")
+    pg.stop()
+    try:
+        s.start(wait=False)
+        hear(s, "STATUS=Waiting")
+        s.stop()
+        hear(s, "STOPPING=1")
+    finally:
+        pg.start()
+
+
+def test_a_newer_schema_is_refused_after_a_wait_too(pg, make_server):
+    """Somebody has to do something: it ends."""
+    s = away(make_server, pg, "newer late")
+    s.start()
+    s.stop()
+    pg.psql("UPDATE meerkat_tables SET version = 99 WHERE name = 'roster'", schema="newer late")
+    pg.stop()
+    s.start(wait=False)
+    hear(s, "STATUS=Waiting")
+    pg.start()
+    assert s.process.wait(mk.client.TIMEOUT) == 1
+    s.wait_log("roster: the database was used by a newer version")
+    s.kill()

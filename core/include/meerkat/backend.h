@@ -46,7 +46,10 @@ struct mk_backend {
 	/* One database from its settings (the plugin's schema); conf and tables
 	 * (NULL-terminated) live as long as db. Creates and migrates the tables
 	 * (each in a transaction; a newer version than declared is refused).
-	 * dry_run: only says in d what would be done (db_out stays NULL). */
+	 * dry_run: only says in d what would be done (db_out stays NULL).
+	 * -MK_EAGAIN (since 1.1): it can't be reached, and may be later: the
+	 * start waits for it (storage.start_wait) and calls again. Anything that
+	 * a person has to mend first is another error. */
 	int  (*db_open)(struct mk_inst *i, const void *conf,
 	                const struct mk_table *const *tables, bool dry_run,
 	                struct mk_diag *d, struct mk_backend_db **db_out);
