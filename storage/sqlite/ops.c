@@ -7,6 +7,8 @@
  */
 #include "sqlite.h"
 
+#include <stdlib.h>
+
 /* ---- reading --------------------------------------------------------------------- */
 
 enum mk_store_status op_get(struct mk_backend_conn *c, const struct mk_table *t,
@@ -279,21 +281,86 @@ enum mk_store_status op_write(struct mk_backend_conn *c, const struct mk_write *
 	return s;
 }
 
+/*
+ * Rows of one partition are neighbours in the b-tree: one after the other they find its
+ * pages in the processor's cache. How partitions follow each other matters little, so
+ * they go by a number made from them, and rows of the same by their order; so do all rows
+ * of a table where those of one partition can be in the way of another's.
+ */
+struct place {
+	uint64_t partition;
+	uint32_t at;
+};
+
+/* How many columns tell which rows keep their order. */
+static uint32_t ordered_by(const struct mk_table *t)
+{
+	for (const struct mk_column *c = t->columns; c->name != NULL; c++)
+		if (c->flags & MK_COL_UNIQUE)
+			return 0;
+	return sql_measure(t).parts;
+}
+
+static uint64_t partition_number(const struct mk_write *w, uint32_t parts)
+{
+	uint64_t h = (uint64_t)(uintptr_t)w->table;
+
+	for (uint32_t i = 0; i < parts; i++) {
+		const struct mk_value *v = &w->row[i];
+		if (v->type == MK_INT) {
+			h = (h ^ (uint64_t)v->as.i) * UINT64_C(0x9e3779b97f4a7c15);
+			continue;
+		}
+		const unsigned char *p = v->as.b.p;
+		for (size_t k = 0; k < v->as.b.n; k++)
+			h = (h ^ p[k]) * UINT64_C(0x100000001b3);
+		h = (h ^ 0xff) * UINT64_C(0x100000001b3);
+	}
+	return h;
+}
+
+static int place_compare(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	if (x->partition != y->partition)
+		return x->partition < y->partition ? -1 : 1;
+	return x->at < y->at ? -1 : 1;
+}
+
 static enum mk_store_status append_run(struct mk_backend_conn *c, struct request *r)
 {
 	struct write_request *q = (struct write_request *)r;
+	struct place *order = mk_alloc(q->n * sizeof *order + 1);
+	const struct mk_table *table = NULL;
+	uint32_t columns = 0, parts = 0;
+	sqlite3_stmt *stmt = NULL;
 	enum mk_store_status s = MK_STORE_OK;
 
+	for (uint32_t i = 0; i < q->n; i++) {
+		if (q->w[i].table != table) {
+			table = q->w[i].table;
+			parts = ordered_by(table);
+		}
+		order[i] = (struct place){ partition_number(&q->w[i], parts), i };
+	}
+	qsort(order, q->n, sizeof *order, place_compare);
+	table = NULL;
 	for (uint32_t i = 0; i < q->n && s == MK_STORE_OK; i++) {
-		struct sql_shape shape = sql_measure(q->w[i].table);
+		const struct mk_write *w = &q->w[order[i].at];
 		struct mk_value version = mk_int(mk_uid());
-		sqlite3_stmt *stmt = stmt_get(c, q->w[i].table, STMT_APPEND, 0, 0);
+		if (w->table != table) {
+			table = w->table;
+			columns = sql_measure(table).columns;
+			stmt = stmt_get(c, table, STMT_APPEND, 0, 0);
+		}
 		if (stmt != NULL) {
-			int at = stmt_bind(stmt, 1, q->w[i].row, shape.columns);
+			int at = stmt_bind(stmt, 1, w->row, columns);
 			stmt_bind(stmt, at, &version, 1);
 		}
 		s = stmt_run(c, stmt);
 	}
+	mk_free(order);
 	return s;
 }
 
