@@ -676,6 +676,7 @@ static void begin_tls(struct mk_stream *st)
 {
 	const char *domain = st->domain != NULL ? mk_jid_full(st->domain->jid) : NULL;
 
+	mk_sasl_drop(st);
 	mk_free(st->from);
 	mk_free(st->lang);
 	mk_free(st->seed);

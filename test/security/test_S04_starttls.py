@@ -2,12 +2,14 @@
 CVE-2011-0411, CVE-2011-1926, CVE-2016-10027, CVE-2022-45197, CVE-2018-10847.
 """
 
+import base64
 import random
 import ssl
 
 import pytest
 
-from mk import NS, StreamClosed, child, name
+from mk import NS, AuthFailed, StreamClosed, child, name
+from mk.scram import Scram
 
 STARTTLS = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 
@@ -73,6 +75,29 @@ def test_restart_after_login_as_something_else(account, connect, change):
         else:
             c.open(xmlns="jabber:server")
             c.bind()
+
+
+def test_an_exchange_begun_in_the_clear_ends_there(make_server, connect):
+    """Nothing of the clear stream counts after STARTTLS (RFC 6120 5.4.3.3): whoever was in
+    the middle of logging in begins anew; or a login to one domain would be one to another."""
+    s = make_server(start=False)
+    port = s.new_port()
+    s.config["listeners"].append({"kind": "c2s", "address": "127.0.0.1", "port": port,
+                                  "tls": "starttls-optional"})
+    s.start()
+    for to in (s.domain, s.other):
+        c = connect(server=s).connect(port)
+        c.account = s.account()
+        c.open()
+        x = Scram("SCRAM-SHA-1", c.account.user, c.account.password)
+        c.auth("SCRAM-SHA-1", x.first())
+        challenge = base64.b64decode(c.expect("challenge", NS.SASL).text)
+        c.domain = to
+        c.starttls()
+        c.respond(x.final(challenge))
+        with pytest.raises(AuthFailed) as e:
+            c.sasl_result(restart=False)
+        assert e.value.condition == "malformed-request"
 
 
 # ---- a walk through the states, against a model --------------------------------
