@@ -23,6 +23,7 @@ static void accepted(struct mk_listener *l, int fd, const struct mk_addr *peer)
 		mk_listener_gone(peer);
 		return;
 	}
+	atomic_store_explicit(&c->port, mk_listener_port(l), memory_order_relaxed);
 	if (c->transport != NULL)
 		mk_link_accept(c, fd, peer);
 	else

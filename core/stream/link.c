@@ -53,11 +53,9 @@ static void stream_done(struct mk_conn *c)
 
 static void no_longer_idle(struct mk_link *l)
 {
-	if (l->is_idle) {
-		l->is_idle = false;
-		idle_n--;
-		mk_limit_waited(&l->peer);
-	}
+	mk_assert(l->is_idle);
+	l->is_idle = false;
+	idle_n--;
 }
 
 static void end_idle(struct mk_link *l)
@@ -65,6 +63,7 @@ static void end_idle(struct mk_link *l)
 	l->state = MK_LINK_ENDING;
 	mk_list_remove(&l->list);
 	no_longer_idle(l);
+	mk_limit_waited(&l->peer);
 	closing_n++;
 	mk_conn_close(&l->conn, 2000, idle_done);
 }
@@ -236,7 +235,7 @@ void *mk_link_data(const struct mk_link *l) { return l->data; }
 struct mk_inst *mk_link_inst(const struct mk_link *l) { return l->inst; }
 const void *mk_link_conf(const struct mk_link *l) { return l->c2s->conf; }
 struct mk_stream *mk_link_stream(const struct mk_link *l) { return l->stream; }
-uint16_t mk_link_port(const struct mk_link *l) { return mk_listener_port(l->c2s->listener); }
+uint16_t mk_link_port(const struct mk_link *l) { return l->c2s->port; }
 bool mk_link_is_encrypted(const struct mk_link *l) { return mk_conn_is_secure(&l->conn); }
 
 void mk_link_send(struct mk_link *l, const void *p, size_t n)
@@ -292,7 +291,7 @@ struct mk_stream *mk_stream_over(struct mk_link *l, const struct mk_framing *f,
 
 	MK_CHECK(l, MK_LINK_MAGIC);
 	mk_assert(l->stream == NULL && l->state == MK_LINK_OPEN);
-	no_longer_idle(l);
+	no_longer_idle(l);             /* it goes on waiting, as the stream     */
 	l->framing = f;
 	l->stream = st = mk_stream_new_over(l);
 	st->keepalive_ms = conf->keepalive_ms;

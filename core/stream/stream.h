@@ -37,7 +37,7 @@ struct mk_c2s {
 	_Atomic uint32_t refs;
 	struct mk_listener *listener;
 	struct mk_tls_config *tls;     /* NULL = no TLS                         */
-	uint16_t port;
+	_Atomic uint16_t port;         /* connections outlive the listener      */
 	uint8_t tls_mode;              /* MK_TLS_*                              */
 	bool plain_without_tls;
 	uint32_t m_waiting;            /* metric                                */
@@ -174,7 +174,7 @@ void mk_bind2_features(struct mk_stream *st, struct mk_elem *inline_elem);
 bool mk_bind_iq(struct mk_stream *st, struct mk_stanza *s);
 /* SASL2's last step at home: inline requests, Bind 2, <success/>, features. */
 void mk_sasl2_finish(struct mk_stream *st);
-/* <session/> of RFC 3921, a no-op. */
+/* <session/> of RFC 3921, a no-op, and a second bind, to the server or oneself. */
 bool mk_session_iq(struct mk_session *ses, struct mk_stanza *s);
 
 /* stream.c, for link.c */

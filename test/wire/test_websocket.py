@@ -564,6 +564,42 @@ def test_auth_timeout_and_preauth_limits(make_server):
         c.kill()
 
 
+def test_a_stream_that_waits_counts_for_its_address(make_server):
+    """As one over TCP does, until it has logged in or gone; not twice, and not longer."""
+    s = make_server({"limits": {"preauth_per_address": 3}}, start=False)
+    s.ws_port = s.new_port()
+    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
+                                  "tls": "none", "unsafe_plain_without_tls": True})
+    s.config["host_types"]["people"]["plugins"]["websocket"] = {}
+    s.start()
+    account = s.account()
+
+    def refused():
+        try:
+            with mk.Client(s) as c:
+                c.connect().open()
+            return False
+        except (StreamClosed, AssertionError, OSError):
+            return True
+    waiting = [WsClient(s, account).start() for _ in range(3)]
+    assert refused()
+    for c in waiting:
+        c.plain()
+        c.bind()
+    again = [WsClient(s, account).start() for _ in range(3)]
+    assert refused()
+    for c in again:
+        c.close()
+        c.kill()
+    deadline = time.monotonic() + 20
+    while refused():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for c in waiting:
+        c.ping()
+        c.kill()
+
+
 def test_the_plugin_stops_and_starts(make_server):
     s = make_server(start=False)
     s.ws_port = s.new_port()
