@@ -133,6 +133,11 @@ bool mk_session_iq(struct mk_session *ses, struct mk_stanza *s)
 
 	if (s->type != MK_TYPE_SET || payload == NULL || s->id == NULL)
 		return false;
+	/* What is for somebody else goes there. */
+	if (s->to != NULL && !(mk_jid_is_bare(s->to) &&
+	    (s->to->local_n == 0 ? mk_str_eq(mk_jid_domain(s->to), mk_jid_domain(ses->jid))
+	                         : mk_jid_bare_eq(s->to, ses->jid))))
+		return false;
 	if (mk_elem_is(payload, "bind", MK_NS_BIND)) {
 		/* One resource per stream. */
 		r = mk_stanza_error(s, MK_ERR_NOT_ALLOWED, NULL);

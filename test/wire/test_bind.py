@@ -163,6 +163,20 @@ def test_old_session_request(authed):
     assert a.get("type") == ("result" if session is not None else "error")
 
 
+def test_what_looks_like_bind_for_others_is_theirs(account, connect):
+    """The server answers for itself and for one's own account, for nobody else."""
+    a, b = connect(account()), connect(account(), presence="")
+    for payload in ("<session xmlns='%s'/>" % NS.SESSION, "<bind xmlns='%s'/>" % NS.BIND):
+        a.send("<iq type='set' id='x' to='%s'>%s</iq>" % (b.jid, payload))
+        q = b.expect("iq", type="set", id="x")
+        assert q.get("from") == a.jid
+        b.send("<iq type='result' id='x' to='%s'/>" % a.jid)
+        assert a.expect("iq", type="result", id="x").get("from") == b.jid
+    for to in (None, a.bare, a.bare.split("@")[1]):
+        assert a.iq("set", "<session xmlns='%s'/>" % NS.SESSION, to=to).get("type") == "result"
+        assert a.iq("set", "<bind xmlns='%s'/>" % NS.BIND, to=to).get("type") == "error"
+
+
 def test_from_is_stamped(account, connect):
     """8.1.2.1: what is delivered comes from the full JID."""
     a, b = connect(account()), connect(account(), presence="")
