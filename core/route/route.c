@@ -428,10 +428,14 @@ void mk_deliver(struct mk_parcel *p)
 		return;
 	}
 	if (p->to->local_n == 0) {
-		if (s->kind == MK_IQ)
+		if (s->kind == MK_IQ) {
 			deliver_iq(p, d);
-		else
-			mk_parcel_free(p);
+			return;
+		}
+		/* A resource of the server's own (RFC 6120 10.5.2). */
+		if (s->match == MK_M_MESSAGE)
+			bounce_from(s, p->to, MK_ERR_SERVICE_UNAVAILABLE, NULL);
+		mk_parcel_free(p);
 		return;
 	}
 	struct mk_event ev = {

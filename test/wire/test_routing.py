@@ -260,6 +260,18 @@ def test_message_to_the_server(account, connect, type_):
         assert el.get("type") == "error" and el.get("id") == "s", to_str(el)
 
 
+def test_message_to_a_resource_of_the_server(account, connect):
+    """RFC 6120 10.5.2: handled, or an error; presence is of no use to it."""
+    a = connect(account(), presence="")
+    for type_ in ("chat", "normal", "headline", "groupchat"):
+        a.send("<message to='meerkat.test/res' type='%s' id='h'><body>x</body></message>" % type_)
+        e = a.expect("message", type="error", id="h")
+        assert e.get("from") == "meerkat.test/res"
+        assert child(child(e, "error"), "service-unavailable", NS.STANZAS) is not None
+    a.send("<presence to='meerkat.test/res'/>")
+    assert a.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to="meerkat.test/res").get("type") == "error"
+
+
 def test_to_of_another_domain_of_ours(account, connect, server):
     a = connect(account(), presence="")
     for domain in (server.other, server.strange):
