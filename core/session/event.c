@@ -284,33 +284,33 @@ struct mk_elem *mk_ev_add(struct mk_ev_stanza *ev, const char *name, const char 
 	return mk_elem_add(s->root, name, xmlns);
 }
 
+unsigned mk_ev_strip_if(struct mk_ev_stanza *ev, mk_ev_strip_fn *is, void *arg)
+{
+	struct mk_elem *c = mk_elem_first(mk_stanza_elem(ev->stanza));
+
+	while (c != NULL && !is(c, arg))
+		c = mk_elem_next(c);
+	if (c == NULL)
+		return 0;
+	return mk_elem_remove_if(mk_stanza_edit_children(&ev->stanza)->root, is, arg);
+}
+
+struct strip { const char *name, *xmlns, *by; };
+
+static bool is_stripped(const struct mk_elem *c, void *arg)
+{
+	const struct strip *s = arg;
+
+	return mk_elem_is(c, s->name, s->xmlns) &&
+	       (s->by == NULL || mk_streq(mk_elem_attr(c, "by"), s->by));
+}
+
 unsigned mk_ev_strip(struct mk_ev_stanza *ev, const char *name, const char *xmlns,
 	const char *by)
 {
-	unsigned n = 0;
+	struct strip s = { name, xmlns, by };
 
-	for (;;) {
-		struct mk_elem *c;
-		for (c = mk_elem_first(mk_stanza_elem(ev->stanza)); c != NULL; c = mk_elem_next(c))
-			if (mk_elem_is(c, name, xmlns) &&
-			    (by == NULL || mk_streq(mk_elem_attr(c, "by"), by)))
-				break;
-		if (c == NULL)
-			return n;
-		if (n == 0) {
-			/* The first edit may copy the top: look again in the copy. */
-			mk_stanza_edit_children(&ev->stanza);
-			n++;
-			for (c = mk_elem_first(ev->stanza->root); c != NULL; c = mk_elem_next(c))
-				if (mk_elem_is(c, name, xmlns) &&
-				    (by == NULL || mk_streq(mk_elem_attr(c, "by"), by)))
-					break;
-			mk_assert(c != NULL);
-		} else {
-			n++;
-		}
-		mk_elem_remove(ev->stanza->root, c);
-	}
+	return mk_ev_strip_if(ev, is_stripped, &s);
 }
 
 void mk_ev_deliver(struct mk_ev_stanza *ev, struct mk_session *s)

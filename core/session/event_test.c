@@ -372,6 +372,11 @@ static void test_a_parked_stanza_outlives_its_session(void **state)
 
 /* ---- edits --------------------------------------------------------------------------------------- */
 
+static bool has_by(const struct mk_elem *c, void *by)
+{
+	return mk_streq(mk_elem_attr(c, "by"), by);
+}
+
 static enum mk_verdict edits(struct mk_inst *i, struct mk_ev_stanza *ev)
 {
 	const char *w = wish(i, ev);
@@ -385,6 +390,9 @@ static enum mk_verdict edits(struct mk_inst *i, struct mk_ev_stanza *ev)
 		note("%u", mk_ev_strip(ev, "x", "urn:x", "me"));
 		note("%u", mk_ev_strip(ev, "x", "urn:x", "me"));
 		note("%u", mk_ev_strip(ev, NULL, "urn:y", NULL));
+	} else if (strcmp(w, "strip-if") == 0) {
+		note("%u", mk_ev_strip_if(ev, has_by, "me"));
+		note("%u", mk_ev_strip_if(ev, has_by, "me"));
 	} else if (strcmp(w, "replace") == 0) {
 		struct mk_stanza *s = mk_stanza_new(MK_MESSAGE, "headline", NULL, NULL);
 		mk_stanza_set_id(s, "other");
@@ -417,6 +425,9 @@ static void test_edits_are_for_those_after_and_never_for_others(void **state)
 		{ "b:strip", "<x xmlns='urn:x' by='me'/><x xmlns='urn:x' by='you'/><x xmlns='urn:x' by='me'/>"
 		  "<z xmlns='urn:y'/>", "2 0 1 <message xmlns='jabber:client' to='one@example.org' id='b:strip'>"
 		  "<x xmlns='urn:x' by='you'/></message>" },
+		{ "b:strip-if", "<x xmlns='urn:x' by='me'/>text<y by='you'/><z by='me'/>", "2 0 "
+		  "<message xmlns='jabber:client' to='one@example.org' id='b:strip-if'>"
+		  "text<y by='you'/></message>" },
 		{ "b:replace", "", "from@example.org>one@example.org "
 		  "<message xmlns='jabber:client' type='headline' id='other'/>" },
 	};

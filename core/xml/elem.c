@@ -337,13 +337,9 @@ void mk_elem_adopt(struct mk_elem *e, struct mk_elem *child)
 	append(e, child);
 }
 
-void mk_elem_remove(struct mk_elem *e, struct mk_elem *child)
+/* before: the node in front of c, or NULL. */
+static void unlink_child(struct mk_elem *e, struct mk_elem *before, struct mk_elem *c)
 {
-	struct mk_elem *before = NULL, *c;
-
-	for (c = e->first; c != NULL && c != child; c = c->next)
-		before = c;
-	mk_assert(c != NULL);
 	if (before != NULL)
 		before->next = c->next;
 	else
@@ -355,6 +351,34 @@ void mk_elem_remove(struct mk_elem *e, struct mk_elem *child)
 		c->xmlns = mk_elem_xmlns(e);
 	c->parent = NULL;
 	c->next = NULL;
+}
+
+void mk_elem_remove(struct mk_elem *e, struct mk_elem *child)
+{
+	struct mk_elem *before = NULL, *c;
+
+	for (c = e->first; c != NULL && c != child; c = c->next)
+		before = c;
+	mk_assert(c != NULL);
+	unlink_child(e, before, c);
+}
+
+unsigned mk_elem_remove_if(struct mk_elem *e, bool (*is)(const struct mk_elem *c, void *arg),
+                           void *arg)
+{
+	struct mk_elem *before = NULL, *c = e->first, *next;
+	unsigned n = 0;
+
+	for (; c != NULL; c = next) {
+		next = c->next;
+		if (c->name != NULL && is(c, arg)) {
+			unlink_child(e, before, c);
+			n++;
+		} else {
+			before = c;
+		}
+	}
+	return n;
 }
 
 /* ---- copying ------------------------------------------------------------------- */

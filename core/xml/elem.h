@@ -43,6 +43,10 @@ const char *mk_known(const char *p, size_t n);
  * 3): no element can be put into one by a declaration, so none is let in. */
 bool mk_ns_is_reserved(const char *xmlns);
 
+/* Removes every child element that is() says yes to, in one walk; how many. */
+unsigned mk_elem_remove_if(struct mk_elem *e, bool (*is)(const struct mk_elem *c, void *arg),
+                           void *arg);
+
 /* As mk_elem_set, but name (an XML name) and value (Chars, NUL-terminated) are
  * borrowed for as long as e lives. */
 void mk_elem_borrow(struct mk_elem *e, struct mk_str name, struct mk_str value);

@@ -18,37 +18,37 @@ static const struct mk_metric metric_stripped = { sizeof(struct mk_metric), MK_C
 	"stripped_total", "Ids removed that only this server may give." };
 static const struct mk_metric *const metrics[] = { &metric_added, &metric_stripped, NULL };
 
-/* The text of 'by' of an id that claims to be from account or its server,
- * however it is written, or NULL. */
-static const char *forged(const struct mk_stanza *s, const struct mk_jid *account)
+/* Whether an id claims to be from account (a bare JID, or one of its full ones) or
+ * its server, however that is written. */
+static bool is_forged(const struct mk_elem *c, void *arg)
 {
-	for (struct mk_elem *c = mk_elem_first(mk_stanza_elem(s)); c != NULL; c = mk_elem_next(c)) {
-		struct mk_jid *j = NULL;
-		const char *by;
-		bool is_own;
+	const struct mk_jid *account = arg;
+	struct mk_jid *j = NULL;
+	const char *by;
+	bool is_own;
 
-		if (!mk_elem_is(c, "stanza-id", NS) || (by = mk_elem_attr(c, "by")) == NULL ||
-		    mk_jid_parsez(by, &j) < 0)
-			continue;
-		is_own = mk_jid_is_bare(j) && (mk_jid_bare_eq(j, account) ||
-		         (mk_jid_local(j).n == 0 && mk_str_eq(mk_jid_domain(j), mk_jid_domain(account))));
-		mk_jid_unref(&j);
-		if (is_own)
-			return by;
-	}
-	return NULL;
+	if (!mk_elem_is(c, "stanza-id", NS) || (by = mk_elem_attr(c, "by")) == NULL ||
+	    mk_jid_parsez(by, &j) < 0)
+		return false;
+	is_own = mk_jid_is_bare(j) && (mk_jid_bare_eq(j, account) ||
+	         (mk_jid_local(j).n == 0 && mk_str_eq(mk_jid_domain(j), mk_jid_domain(account))));
+	mk_jid_unref(&j);
+	return is_own;
 }
 
 /* XEP-0359 3, rule 2: all of them, even if none is added (S-06). */
 static void strip(struct mk_inst *i, struct mk_ev_stanza *ev, const struct mk_jid *account)
 {
-	const char *by;
+	struct mk_jid *own;
+	unsigned n;
 
-	while ((by = forged(ev->stanza, account)) != NULL) {
-		/* An edit moves the stanza; the text must outlive that. */
-		const char *kept = mk_arena_strdup(mk_turn_arena(), by);
-		mk_metric_add(i, STRIPPED, mk_ev_strip(ev, "stanza-id", NS, kept));
-	}
+	if (mk_elem_child(mk_stanza_elem(ev->stanza), "stanza-id", NS) == NULL)
+		return;
+	own = mk_jid_ref(account);     /* an edit may move what it is of        */
+	n = mk_ev_strip_if(ev, is_forged, own);
+	mk_jid_unref(&own);
+	if (n != 0)
+		mk_metric_add(i, STRIPPED, n);
 }
 
 /* The sender's other resources get a copy, and its archive one. */

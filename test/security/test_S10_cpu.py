@@ -60,6 +60,33 @@ def test_hard_stanzas(own_server, connect, bystanders, what):
         h.ping()
 
 
+def spellings(jid, n):
+    """A JID in n writings, which are all the same address."""
+    letters = [i for i, c in enumerate(jid) if c.isalpha()]
+    for k in range(n):
+        up = {i for j, i in enumerate(letters) if k >> j & 1}
+        yield "".join(c.upper() if i in up else c for i, c in enumerate(jid))
+
+
+def test_ids_that_are_forged_in_many_writings(own_server, connect):
+    """Each id to be removed (XEP-0359 3) once cost a walk over all before it."""
+    server = own_server
+    a, b = (connect(server.account(), server=server, presence="") for _ in range(2))
+    by = ["o%d@other.example" % k for k in range(1500)] + list(spellings(b.bare, 1500))
+    a.send("<message type='chat' id='m' to='%s'><body>x</body>%s</message>" % (b.jid, "".join(
+        "<stanza-id xmlns='urn:xmpp:sid:0' by='%s' id='1'/>" % x for x in by)))
+    m = b.expect("message")
+    ids = mk.children(m, "stanza-id", "urn:xmpp:sid:0")
+    assert len(ids) == 1501 and [e for e in ids if e.get("by") == b.bare] == ids[-1:]
+    before = server.cpu_seconds()
+    for _ in range(5):
+        a.send("<message type='chat' to='%s'><body>x</body>%s</message>" % (b.jid, "".join(
+            "<stanza-id xmlns='urn:xmpp:sid:0' by='%s' id='1'/>" % x for x in by)))
+        b.expect("message")
+    used = server.cpu_seconds() - before
+    assert used < (10.0 if server.sanitized else 0.7), used
+
+
 @pytest.fixture(scope="module")
 def own_server():
     """A server of this file's own: its CPU time must not be others'."""

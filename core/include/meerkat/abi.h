@@ -22,6 +22,7 @@
  *  1.1  mk_backend.db_open may answer -MK_EAGAIN.
  *  1.1  mk_source.threads; MK_AUTH_ELSEWHERE; mk_scram_hashes, mk_scram_keys_make,
  *       mk_scram_keys_find.
+ *       mk_ev_strip_if.
  */
 #ifndef MK_ABI_H
 #define MK_ABI_H

@@ -59,6 +59,10 @@ MK_API struct mk_elem *mk_ev_add(struct mk_ev_stanza *ev, const char *name,
  * attribute 'by' equals it. How many were removed. */
 MK_API unsigned mk_ev_strip(struct mk_ev_stanza *ev, const char *name,
 	const char *xmlns, const char *by);
+/* 1.1: every child that is() says yes to; it sees some of them twice, and must say
+ * the same both times. What it costs grows no faster than the stanza. */
+typedef bool mk_ev_strip_fn(const struct mk_elem *child, void *arg);
+MK_API unsigned mk_ev_strip_if(struct mk_ev_stanza *ev, mk_ev_strip_fn *is, void *arg);
 /* stanza_deliver, stanza_failed: gives it to s and marks the event as taken;
  * the core answers an event that nobody took. */
 MK_API void mk_ev_deliver(struct mk_ev_stanza *ev, struct mk_session *s);
