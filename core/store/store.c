@@ -820,7 +820,6 @@ enum mk_store_status mk_count_rows(struct mk_store *st, const struct mk_table *t
 		s = range_check(st, i, r, &range);
 	if (s != MK_STORE_OK)
 		return s;
-	range.limit = 0;
 	CALL(st, i, MK_OP_COUNT, be->count(conn, t, partition, &range, count_out));
 }
 

@@ -389,7 +389,7 @@ static enum mk_store_status op_count(struct mk_backend_conn *c, const struct mk_
 
 	pthread_rwlock_rdlock(&c->db->lock);
 	walk_begin(&w, find(c->db, t), partition, r);
-	for (*out = 0; walk_next(&w) != NULL; ++*out)
+	for (*out = 0; (r->limit == 0 || *out < r->limit) && walk_next(&w) != NULL; ++*out)
 		;
 	pthread_rwlock_unlock(&c->db->lock);
 	return MK_STORE_OK;

@@ -230,7 +230,7 @@ enum mk_store_status op_count(struct mk_backend_conn *c, const struct mk_table *
 	const struct mk_value *partition, const struct mk_range *r, uint64_t *out)
 {
 	struct sql_shape s = sql_measure(t);
-	struct bounds b = bounds_of(r, &s, false);
+	struct bounds b = bounds_of(r, &s, r->limit != 0);
 	struct reading x = { 0 };
 	struct params p = { 0 };
 	const struct stmt *stmt;
@@ -239,7 +239,7 @@ enum mk_store_status op_count(struct mk_backend_conn *c, const struct mk_table *
 	if (!trip_begin(c, TRIP_COUNT, 1) ||
 	    (stmt = stmt_get(c, t, STMT_COUNT, b.bits, b.equals)) == NULL)
 		return trip_refused(c);
-	bounds_add(&p, &s, partition, r, &b, 0);
+	bounds_add(&p, &s, partition, r, &b, r->limit);
 	trip_send(c, stmt, &p);
 	enum mk_store_status status = trip_end(c, END_READS, count_read, &x);
 	if (status == MK_STORE_OK)

@@ -252,7 +252,14 @@ void sql_range(struct sql_gen *g, const struct mk_table *t, enum sql_what what,
 		return;
 	case SQL_COUNT:
 		sql_add(g, "SELECT COUNT(*)");
+		if (bits & SQL_LIMIT)
+			sql_add(g, " FROM (SELECT 1");
 		range_where(g, t, &s, bits, equals);
+		if (bits & SQL_LIMIT) {
+			sql_add(g, " LIMIT ");
+			sql_param(g);
+			sql_add(g, ") AS counted");
+		}
 		return;
 	case SQL_DELETE:
 		sql_add(g, "DELETE");

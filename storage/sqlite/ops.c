@@ -157,14 +157,14 @@ enum mk_store_status op_count(struct mk_backend_conn *c, const struct mk_table *
 	const struct mk_value *partition, const struct mk_range *r, uint64_t *out)
 {
 	struct sql_shape s = sql_measure(t);
-	struct bounds b = bounds_of(r, &s, false);
+	struct bounds b = bounds_of(r, &s, r->limit != 0);
 	sqlite3_stmt *stmt = stmt_get(c, t, STMT_COUNT, b.bits & ~(uint32_t)SQL_BACKWARD, b.equals);
 	enum mk_store_status status;
 
 	if (stmt == NULL) {
 		status = status_of(c, sqlite3_extended_errcode(c->h));
 	} else {
-		bounds_bind(stmt, &s, partition, r, &b, 0);
+		bounds_bind(stmt, &s, partition, r, &b, r->limit);
 		int rc = sqlite3_step(stmt);
 		status = status_of(c, rc);
 		if (rc == SQLITE_ROW)

@@ -53,10 +53,40 @@ TABLE(deep, 1, MK_TABLE_OWNED, DOMAIN, USER, { "node", MK_TEXT, PART },
 static const struct mk_column keys_columns[] = { DOMAIN, USER, { "key", MK_BLOB, 0 }, { 0 } };
 static const struct mk_table keys = { sizeof keys, 1, "key", keys_columns,
 	MK_TABLE_OWNED | MK_TABLE_SECRET, NULL };
+/* Letters between two users of a domain: the recipient's row leads to the sender's, which
+ * holds the text (mk_table.link). */
+static bool letter_key(const struct mk_value *row, struct mk_value *key)
+{
+	if (row[5].type != 0)
+		return false;
+	key[0] = row[0];
+	key[1] = row[3];
+	key[2] = row[2];
+	return true;
+}
+
+static bool letter_back(const struct mk_value *row, struct mk_value *key)
+{
+	if (row[4].as.i == 0)          /* it was got, not sent                  */
+		return false;
+	key[0] = row[0];
+	key[1] = row[3];
+	key[2] = row[2];
+	return true;
+}
+
+static void letter_take(struct mk_value *row, const struct mk_value *held) { row[5] = held[5]; }
+
+static const struct mk_column letters_columns[] = { DOMAIN, USER, { "id", MK_INT, SORT },
+	{ "peer", MK_TEXT, 0 }, { "sent", MK_INT, 0 }, { "text", MK_TEXT, MK_COL_NULL }, { 0 } };
+static const struct mk_table_link letters_link = { sizeof letters_link, letter_key, letter_back,
+	letter_take };
+static const struct mk_table letters = { sizeof letters, 1, "letters", letters_columns,
+	MK_TABLE_OWNED, &letters_link };
 TABLE(undeclared, 1, 0, DOMAIN, { "x", MK_INT, 0 });
 
 static const struct mk_table *const tables[] = { &things, &numbered, &sorted, &accounts,
-	&texts, &deep, &keys, NULL };
+	&texts, &deep, &keys, &letters, NULL };
 
 /* ---- fixture ------------------------------------------------------------------- */
 
@@ -576,7 +606,7 @@ static void test_indexed_columns_filter(void **state)
 		.backward = true, .before = V(I(54)), .after = V(I(6))));
 	IDS(rows, 2, 42, 30, 18);
 	OK(mk_count_rows(st, &numbered, V(T(D), T("ann")), RANGE(.equals = V(NONE, NONE, NONE,
-		T("cat"), NONE, NONE), .limit = 2), &n));
+		T("cat"), NONE, NONE)), &n));
 	assert_int_equal(n, 20);
 	OK(mk_count_rows(st, &numbered, V(T(D), T("ann")), RANGE(.equals = V(NONE, NONE, NONE, NONE,
 		NONE, NONE)), &n));
@@ -637,7 +667,7 @@ static void test_delete_range_deletes_what_matches(void **state)
 	IDS(rows, 2, 1);
 }
 
-static void test_count_is_not_bounded_by_limit(void **state)
+static void test_count_ends_at_its_limit(void **state)
 {
 	uint64_t n;
 
@@ -647,8 +677,14 @@ static void test_count_is_not_bounded_by_limit(void **state)
 	OK(mk_count_rows(st, &numbered, V(T(D), T("ann")), NULL, &n));
 	assert_int_equal(n, 150);
 	OK(mk_count_rows(st, &numbered, V(T(D), T("ann")),
-		RANGE(.after = V(I(9)), .limit = 5, .backward = true), &n));
+		RANGE(.after = V(I(9)), .backward = true), &n));
 	assert_int_equal(n, 140);
+	OK(mk_count_rows(st, &numbered, V(T(D), T("ann")),
+		RANGE(.after = V(I(9)), .limit = 5, .backward = true), &n));
+	assert_int_equal(n, 5);
+	OK(mk_count_rows(st, &numbered, V(T(D), T("ann")),
+		RANGE(.after = V(I(139)), .limit = 500), &n));
+	assert_int_equal(n, 10);
 }
 
 static void test_scan_walks_a_domain_in_key_order(void **state)
@@ -1205,7 +1241,7 @@ static struct mk_node node_of(const char *key, const char *text, struct mk_node 
 static void reopen_other_way_round(void)
 {
 	struct mk_config c = { .data_dir = folder, .storage_default = "main" };
-	struct mk_node n[8], map = { .kind = MK_NODE_MAP };
+	struct mk_node n[sizeof tables / sizeof *tables], map = { .kind = MK_NODE_MAP };
 	char other[80];
 	struct mk_diag d = { 0 };
 
@@ -1251,6 +1287,130 @@ static void test_copy_moves_all_tables(void **state)
 	rows = query(&texts, "ann", RANGE(.search = "word"));
 	assert_int_equal(rows.n, 1);
 	IS(mk_put(st, &accounts, V(T(D), T("eve"), T("bob"), NONE), MK_NEW), CONFLICT);
+}
+
+/* ---- rows that lead to others ---------------------------------------------------------- */
+
+#define LETTERS 700                    /* more than one page of each walk       */
+
+static void put_letter(const char *from, const char *to, int64_t id, const char *text)
+{
+	OK(mk_put(st, &letters, V(T(D), T(from), I(id), T(to), I(1), T(text)), MK_ANY));
+	OK(mk_put(st, &letters, V(T(D), T(to), I(id), T(from), I(0), NONE), MK_ANY));
+}
+
+static void letters_make(void)
+{
+	char text[32];
+
+	for (int k = 0; k < LETTERS; k++) {
+		snprintf(text, sizeof text, "letter %d", k);
+		put_letter(k % 2 ? "bob" : "ann", k % 2 ? "ann" : "bob", k, text);
+	}
+	put_letter("cat", "dan", 5, "not theirs");
+}
+
+static int whole_letter(void *arg, const struct mk_table *t, const struct mk_row *row)
+{
+	char text[32];
+
+	if (t != &letters)
+		return 0;
+	snprintf(text, sizeof text, "letter %lld", (long long)row->v[2].as.i);
+	assert_true(mk_str_eqz(mk_value_str(&row->v[5]), text));
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static unsigned whole_letters(const char *user)
+{
+	struct mk_jid *j = NULL;
+	unsigned n = 0;
+
+	assert_int_equal(mk_jid_parsez(user, &j), 0);
+	assert_int_equal(mk_store_export(st, j, whole_letter, &n), 0);
+	mk_jid_unref(&j);
+	return n;
+}
+
+/* Rows with a text, of those with one that leads to them or without. */
+static uint64_t letters_held(void)
+{
+	struct mk_rows rows;
+	uint64_t n = 0;
+
+	OK(mk_scan(st, &letters, MK_STR_NONE, NULL, 10000, &rows));
+	for (uint32_t k = 0; k < rows.n; k++)
+		n += rows.row[k].v[5].type != 0;
+	return n;
+}
+
+static void test_linked_rows_are_exported_whole(void **state)
+{
+	(void)state;
+	letters_make();
+	assert_int_equal(whole_letters("ann@" D), LETTERS);
+	assert_int_equal(whole_letters("bob@" D), LETTERS);
+	assert_int_equal(whole_letters("eve@" D), 0);
+	/* Exporting changes nothing. */
+	assert_int_equal(letters_held(), LETTERS + 1);
+}
+
+static void test_erased_rows_are_taken_over(void **state)
+{
+	struct mk_jid *j = NULL;
+	struct mk_row row;
+	uint64_t n = 0;
+
+	(void)state;
+	letters_make();
+	/* One is gone already, one was replaced: what is there stays as it is. */
+	OK(mk_delete(st, &letters, V(T(D), T("bob"), I(0))));
+	OK(mk_put(st, &letters, V(T(D), T("bob"), I(2), T("ann"), I(0), T("letter 2")), MK_ANY));
+	assert_int_equal(mk_jid_parsez("ann@" D, &j), 0);
+	assert_int_equal(mk_store_erase_user(st, j, &n), 0);
+	mk_jid_unref(&j);
+	assert_int_equal(n, LETTERS);
+	assert_int_equal(query(&letters, "ann", NULL).n, 0);
+	IS(mk_get(st, &letters, V(T(D), T("bob"), I(0)), &row), NOTFOUND);
+	assert_int_equal(whole_letters("bob@" D), LETTERS - 1);
+	assert_int_equal(letters_held(), LETTERS - 1 + 1);
+	/* Whoever is last takes it along. */
+	assert_int_equal(mk_jid_parsez("bob@" D, &j), 0);
+	assert_int_equal(mk_store_erase_user(st, j, &n), 0);
+	mk_jid_unref(&j);
+	assert_int_equal(n, LETTERS - 1);
+	assert_int_equal(count_all(&letters), 2);
+	assert_int_equal(letters_held(), 1);
+}
+
+static void test_linked_rows_go_with_their_domain(void **state)
+{
+	uint64_t n = 0;
+
+	(void)state;
+	letters_make();
+	OK(mk_put(st, &letters, V(T("example.com"), T("ann"), I(1), T("bob"), I(1), T("x")), MK_ANY));
+	assert_int_equal(mk_store_drop_domain(st, MK_STR(D), &n), 0);
+	assert_int_equal(n, 2 * LETTERS + 2);
+	assert_int_equal(count_all(&letters), 1);
+}
+
+static void test_linked_rows_are_copied(void **state)
+{
+	struct mk_diag d = { 0 };
+
+	(void)state;
+	letters_make();
+	assert_int_equal(mk_store_copy(st, "main", "other", NULL, NULL, &d), 0);
+	mk_diag_fini(&d);
+	if (!(backend->caps & MK_CAP_DURABLE))
+		return;
+	reopen_other_way_round();
+	assert_int_equal(count_all(&letters), 2 * LETTERS + 2);
+	assert_int_equal(letters_held(), LETTERS + 1);
+	assert_int_equal(whole_letters("ann@" D), LETTERS);
+	assert_int_equal(whole_letters("bob@" D), LETTERS);
 }
 
 /* ---- declarations --------------------------------------------------------------------- */
@@ -1514,7 +1674,7 @@ int main(void)
 		TEST(test_indexed_columns_filter),
 		TEST(test_take_reads_and_deletes),
 		TEST(test_delete_range_deletes_what_matches),
-		TEST(test_count_is_not_bounded_by_limit),
+		TEST(test_count_ends_at_its_limit),
 		TEST(test_scan_walks_a_domain_in_key_order),
 		TEST(test_add_sums_and_makes_rows),
 		TEST(test_add_that_overflows_changes_nothing),
@@ -1533,6 +1693,10 @@ int main(void)
 		TEST(test_export_and_erase_reach_all_rows_of_a_user),
 		TEST(test_drop_domain_leaves_others),
 		TEST(test_copy_moves_all_tables),
+		TEST(test_linked_rows_are_exported_whole),
+		TEST(test_erased_rows_are_taken_over),
+		TEST(test_linked_rows_go_with_their_domain),
+		TEST(test_linked_rows_are_copied),
 		TEST(test_tables_may_come_late),
 		TEST(test_a_newer_declaration_may_come_late),
 		TEST(test_columns_are_added_at_a_start),

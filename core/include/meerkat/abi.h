@@ -20,6 +20,7 @@
  *       mk_uid_at.
  *       mk_ev_job_then, mk_iq_job_then: done may ask for another job.
  *  1.1  mk_backend.db_open may answer -MK_EAGAIN.
+ *  1.1  mk_count_rows, mk_backend.count: mk_range.limit ends the counting.
  *  1.1  mk_source.threads; MK_AUTH_ELSEWHERE; mk_scram_hashes, mk_scram_keys_make,
  *       mk_scram_keys_find.
  *       mk_ev_strip_if.

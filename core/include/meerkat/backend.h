@@ -27,7 +27,7 @@ enum mk_backend_cap {
  * values have their column's type, keys have all their values, TEXT is UTF-8
  * without NUL, no value is above 16 MB; mk_range is whole, with a limit (for
  * delete_range and count 0 = none) and search in lower case, words separated
- * by single spaces. After RETRY or UNCERTAIN the core closes the connection
+ * by single spaces. count ends at the limit. After RETRY or UNCERTAIN the core closes the connection
  * and opens another one, at growing intervals.
  *
  * Two tables of one name are versions of one table: the columns of the older

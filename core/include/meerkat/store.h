@@ -155,7 +155,7 @@ MK_API enum mk_store_status mk_delete(struct mk_store *st,
 MK_API enum mk_store_status mk_query(struct mk_store *st,
 	const struct mk_table *t, const struct mk_value *partition,
 	const struct mk_range *r, struct mk_rows *rows_out);
-/* Rows that match r (limit is ignored). */
+/* Rows that match r; counting ends at r->limit (here 0 = never). */
 MK_API enum mk_store_status mk_count_rows(struct mk_store *st,
 	const struct mk_table *t, const struct mk_value *partition,
 	const struct mk_range *r, uint64_t *count_out);
