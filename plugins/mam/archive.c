@@ -114,7 +114,7 @@ struct owner owner_of(const struct mk_jid *j)
 	return domain.n != 0 ? (struct owner){ domain, mk_jid_bare(j) } : owner_of_account(j);
 }
 
-static uint64_t hash_more(uint64_t h, struct mk_str s)
+uint64_t hash_more(uint64_t h, struct mk_str s)
 {
 	for (size_t k = 0; k < s.n; k++)
 		h = (h ^ (unsigned char)s.p[k]) * UINT64_C(0x100000001b3);
@@ -127,6 +127,11 @@ static uint64_t hash_seed;
 static uint64_t hash_of(struct mk_str s)
 {
 	return hash_more(hash_seed, s);
+}
+
+uint64_t owner_hash(struct owner o)
+{
+	return hash_more(hash_of(o.domain), o.user);
 }
 
 void archive_load(void)
@@ -142,14 +147,19 @@ static _Atomic uint64_t marks[MARKS];
 
 static _Atomic uint64_t *mark_of(struct owner o)
 {
-	uint64_t h = hash_more(hash_of(o.domain), o.user);
+	uint64_t h = owner_hash(o);
 
 	return &marks[(h >> 32 ^ h) % MARKS];
 }
 
+uint64_t box_mark(struct owner o)
+{
+	return atomic_load_explicit(mark_of(o), memory_order_acquire);
+}
+
 static enum mk_store_status see_appended(struct mk_store *st, struct owner o)
 {
-	uint64_t mark = atomic_load_explicit(mark_of(o), memory_order_acquire);
+	uint64_t mark = box_mark(o);
 
 	return mark == 0 ? MK_STORE_OK : mk_append_wait(st, &archive_box, mark);
 }
@@ -203,7 +213,7 @@ static void day_note(struct mk_inst *i, const struct mk_ev_stanza *ev, struct ow
 	const struct entry *e)
 {
 	uint64_t hour = (uint64_t)(mk_uid_wall_ms(e->id) / (60 * 60 * 1000));
-	uint64_t h = hash_more(hash_more(hash_of(o.domain), o.user), e->with) ^
+	uint64_t h = hash_more(owner_hash(o), e->with) ^
 		(hour + (atomic_load_explicit(&days_epoch, memory_order_relaxed) << 32)) *
 		UINT64_C(0x9e3779b97f4a7c15);
 	_Atomic uint64_t *place = &days[(h >> 40) % DAYS];
@@ -453,6 +463,10 @@ static enum mk_store_status count_with(struct mk_store *st, struct owner o,
 		struct box_range d = day_range(r, day[k]);
 		struct bounds b;
 		uint64_t n = 0;
+		if (r->limit != 0 && *out >= r->limit)
+			break;
+		if (r->limit != 0)
+			d.limit = r->limit - (uint32_t)*out;
 		bounds_make(&b, &d);
 		s = mk_count_rows(st, &archive_box, partition, &b.range, &n);
 		*out += n;
@@ -644,6 +658,7 @@ enum mk_store_status box_delete(struct mk_store *st, struct owner o, const struc
 		key[k][2] = mk_int(e[k].id);
 		w[k] = (struct mk_write){ MK_WRITE_DELETE, &archive_text, key[k], MK_ANY };
 	}
+	count_forget();
 	/* Rows go last, so that what fails is done again. */
 	s = mk_batch(st, w, n, NULL);
 	for (uint32_t k = 0; s == MK_STORE_OK && k < n; k++)
@@ -761,6 +776,7 @@ int svc_erase(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner
 
 	(void)i;
 	days_forget();
+	count_forget();
 	if (s == MK_STORE_OK)
 		s = mk_delete_range(st, &archive_days, partition, NULL, NULL);
 	if (s == MK_STORE_OK)

@@ -300,6 +300,7 @@ static void on_removed(struct mk_inst *i, const struct mk_ev_account *ev, struct
 {
 	(void)st;
 	days_forget();
+	count_forget();
 	mk_entity_post(i, ev->jid, forget, NULL, NULL);
 }
 
@@ -329,7 +330,7 @@ static int check(const struct mk_conf_view *v, struct mk_diag *d)
 static int start_features(struct mk_inst *i)
 {
 	const struct mam_conf *c = mk_inst_conf(i);
-	static const char *const both[] = { NS_MAM, NS_MAM "#extended", NS_MAM "#groupchat-field",
+	static const char *const both[] = { NS_RSM, NS_MAM, NS_MAM "#extended", NS_MAM "#groupchat-field",
 		NS_RETRACT, NS_RETRACT "#tombstone" };
 	int r = 0;
 

@@ -1,7 +1,7 @@
 /*
  * mam/mam.h - what the files of this plugin share
  *
- * archive.c keeps and reads archives, waits.c knows what is to be delivered, query.c
+ * archive.c keeps and reads archives, count.c counts, waits.c knows what is to be delivered, query.c
  * speaks the protocol, prefs.c knows whose messages are kept, keep.c lets old ones go,
  * mam.c is the plugin.
  */
@@ -56,6 +56,11 @@ struct owner { struct mk_str domain, user; };
 /* Borrows from j, or of a for a room. */
 struct owner owner_of_account(const struct mk_jid *j);
 struct owner owner_of(const struct mk_jid *j);
+/* Hashes with a secret: owner_hash(o), and more of what is hashed. */
+uint64_t owner_hash(struct owner o);
+uint64_t hash_more(uint64_t h, struct mk_str s);
+/* Changes whenever the owner gets an entry (and, rarely, when another does). */
+uint64_t box_mark(struct owner o);
 
 /* What is stored of a stanza: its text without what only this delivery added, in a. */
 struct mk_str stored_text(struct mk_arena *a, const struct mk_stanza *s,
@@ -81,7 +86,7 @@ struct box_range {
 	struct mk_str with;            /* bare; n 0 = any                       */
 	const char *search;            /* or NULL                               */
 	bool waits;                    /* only those with no flag but BOX_WAITS */
-	uint32_t limit;
+	uint32_t limit;                /* of counting, too; there 0 = none      */
 	bool backward;
 };
 struct box_page { struct entry *e; uint32_t n; bool more; };
@@ -139,6 +144,20 @@ int svc_erase(struct mk_inst *i, struct mk_store *st, const struct mk_jid *owner
 
 /* The words of a message: its bodies and subjects, in a. */
 struct mk_str words_of(struct mk_arena *a, const struct mk_elem *message);
+
+/* ---- count.c ------------------------------------------------------------------- */
+
+#define COUNT_MAX 5000
+/* In jobs: how many entries r has, whose limit is ignored; COUNT_MAX + 1: more than that. */
+enum mk_store_status count_set(struct mk_store *st, struct owner o, const struct box_range *r,
+	uint64_t *out);
+/* Which one of r's an entry is (the first: 0), as count_note() said it lately. */
+bool count_index(struct owner o, const struct box_range *r, int64_t id, int64_t *index);
+/* A page's first and last. */
+void count_note(struct owner o, const struct box_range *r, const int64_t id[2],
+	const int64_t index[2]);
+/* Entries were deleted. */
+void count_forget(void);
 
 /* ---- query.c ------------------------------------------------------------------- */
 

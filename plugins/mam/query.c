@@ -13,20 +13,27 @@
 #define OPEN_MAX    10                 /* pages under way of one session        */
 #define UNSENT_MAX  (512u << 10)       /* of a client that doesn't read         */
 #define IDS_MAX     100
+#define SKIP_MAX    1000
 #define READ_MAX    200                /* rows at once, when some are filtered  */
 
 struct query {
 	const struct mk_inst *inst;    /* mam's; not to be used                 */
 	struct mk_jid *owner;          /* ref; bare                             */
 	const char *queryid;           /* or NULL                               */
-	struct box_range range;
+	struct box_range range;        /* the page is in it                     */
+	struct box_range set;          /* of all results (XEP-0059)             */
 	const struct mk_jid *with;     /* full: more than the index knows; ref  */
 	int64_t known[4];              /* ids that must be there                */
 	uint32_t known_n;
 	int64_t *ids;                  /* or NULL: these                        */
 	uint32_t ids_n;
 	uint32_t max;
-	bool is_count, is_flipped, is_first;
+	bool is_count, is_flipped;
+	bool is_first;                 /* the page begins with the set          */
+	bool is_last;                  /* it ends with the set                  */
+	int64_t start;                 /* the index asked for, or -1            */
+	int64_t edge;                  /* the id before or after the page, or 0 */
+	bool has_groupchat;            /* there may be some                     */
 	int groupchat;                 /* 0 without, 1 with, -1 not said        */
 	mk_archive_view_fn *view;
 	void *view_arg;
@@ -37,6 +44,7 @@ struct query {
 	uint32_t n;
 	bool is_complete;
 	uint64_t count;
+	int64_t index;                 /* of the first; -1 = not known          */
 	bool has_count;
 	uint16_t error;
 };
@@ -184,11 +192,10 @@ static uint16_t read_set(struct query *q, const struct mk_elem *payload)
 	uint16_t error;
 	int64_t n;
 
-	q->is_first = q->range.after == INT64_MIN;
+	q->set = q->range;
+	q->is_first = true;
 	if (set == NULL)
 		return 0;
-	if (mk_elem_child(set, "index", NS_RSM) != NULL)
-		return MK_ERR_FEATURE_NOT_IMPLEMENTED; /* XEP-0059 2.6 is optional */
 	if ((c = mk_elem_child(set, "max", NS_RSM)) != NULL) {
 		if (mk_parse_int(mk_elem_text(c), 0, INT64_MAX, &n) < 0)
 			return MK_ERR_BAD_REQUEST;
@@ -196,20 +203,30 @@ static uint16_t read_set(struct query *q, const struct mk_elem *payload)
 		if (n < q->max)
 			q->max = (uint32_t)n;
 	}
+	if ((c = mk_elem_child(set, "index", NS_RSM)) != NULL) {
+		if (mk_parse_int(mk_elem_text(c), 0, INT64_MAX, &q->start) < 0 ||
+		    mk_elem_child(set, "after", NS_RSM) != NULL ||
+		    mk_elem_child(set, "before", NS_RSM) != NULL)
+			return MK_ERR_BAD_REQUEST;
+		q->is_first = q->start == 0;
+	}
 	if ((c = mk_elem_child(set, "after", NS_RSM)) != NULL) {
 		if ((error = known_add(q, mk_elem_text(c), &n)) != 0)
 			return error;
 		after(q, n);
+		q->edge = n;
 		q->is_first = false;
 	}
 	if ((c = mk_elem_child(set, "before", NS_RSM)) != NULL) {
 		q->range.backward = true;
+		q->is_last = mk_elem_text(c).n == 0 && !q->edge;
 		q->is_first = false;
 		if (mk_elem_text(c).n == 0)
 			return 0;
 		if ((error = known_add(q, mk_elem_text(c), &n)) != 0)
 			return error;
 		before(q, n);
+		q->edge = n;
 	}
 	return 0;
 }
@@ -282,21 +299,72 @@ static int id_order(const void *pa, const void *pb)
 	return *a < *b ? -1 : *a > *b;
 }
 
+/* Whether rows tell all that is asked for, so that they can be counted. */
+static bool is_exact(const struct query *q)
+{
+	return q->with == NULL && (q->groupchat != 0 || !q->has_groupchat);
+}
+
+static bool can_count(const struct query *q)
+{
+	return is_exact(q) && q->ids == NULL;
+}
+
+/* Results were made from the last to the first. */
+static void turn_around(struct query *q)
+{
+	for (uint32_t x = 0, y = q->n; x + 1 < y; x++) {
+		struct mk_stanza *t = q->result[x];
+		int64_t id = q->result_id[x];
+		y--;
+		q->result[x] = q->result[y];
+		q->result_id[x] = q->result_id[y];
+		q->result[y] = t;
+		q->result_id[y] = id;
+	}
+}
+
+static bool is_between(int64_t id, const struct box_range *r)
+{
+	return id > r->after && id < r->before;
+}
+
 static enum mk_store_status read_these(struct query *q, struct mk_iq_req *r, struct mk_store *st,
 	struct owner o)
 {
 	struct box_page page;
 	enum mk_store_status s;
+	uint32_t n = 0, first = 0;
 
 	qsort(q->ids, q->ids_n, sizeof *q->ids, id_order);
-	s = box_get(st, o, q->ids, q->ids_n, &page);
-	if (s == MK_STORE_OK && page.n < q->ids_n)
-		return MK_STORE_NOTFOUND;
-	for (uint32_t k = 0; s == MK_STORE_OK && k < page.n && q->n < q->max; k++)
-		if (page.e[k].id > q->range.after && page.e[k].id < q->range.before &&
+	for (uint32_t k = 0; k < q->ids_n; k++)
+		if (k == 0 || q->ids[k] != q->ids[n - 1])
+			q->ids[n++] = q->ids[k];
+	s = box_get(st, o, q->ids, n, &page);
+	if (s != MK_STORE_OK || page.n < n)
+		return s != MK_STORE_OK ? s : MK_STORE_NOTFOUND;
+	n = 0;
+	for (uint32_t k = 0; k < page.n; k++)
+		if (is_between(page.e[k].id, &q->set) &&
 		    (q->range.with.n == 0 || mk_str_eq(q->range.with, page.e[k].with)))
-			result_make(q, r, &page.e[k]);
+			page.e[n++] = page.e[k];
 	q->is_complete = true;
+	for (uint32_t k = 0; k < n; k++) {
+		struct entry *e = &page.e[q->range.backward ? n - 1 - k : k];
+		if (is_between(e->id, &q->range) && q->n < q->max)
+			result_make(q, r, e);
+		else if (is_between(e->id, &q->range))
+			q->is_complete = false;
+	}
+	if (q->range.backward)
+		turn_around(q);
+	while (q->n != 0 && page.e[first].id != q->result_id[0])
+		first++;
+	if (is_exact(q)) {
+		q->has_count = true;
+		q->count = n;
+		q->index = first;
+	}
 	return s;
 }
 
@@ -326,15 +394,82 @@ static enum mk_store_status read_page(struct query *q, struct mk_iq_req *r, stru
 	}
 	q->is_complete = !page.more && k == page.n;
 	if (range.backward)
-		for (uint32_t x = 0, y = q->n; x + 1 < y; x++) {
-			struct mk_stanza *t = q->result[x];
-			int64_t id = q->result_id[x];
-			y--;
-			q->result[x] = q->result[y];
-			q->result_id[x] = q->result_id[y];
-			q->result[y] = t;
-			q->result_id[y] = id;
-		}
+		turn_around(q);
+	return s;
+}
+
+/* Skips the results before q->start (XEP-0059 2.6). */
+static enum mk_store_status skip(struct query *q, struct mk_store *st, struct owner o)
+{
+	enum mk_store_status s = count_set(st, o, &q->set, &q->count);
+	int64_t left = q->start;
+	struct box_page page;
+
+	if (s != MK_STORE_OK)
+		return s;
+	q->has_count = q->count <= COUNT_MAX;
+	if (!q->has_count && left > COUNT_MAX) {
+		q->error = MK_ERR_FEATURE_NOT_IMPLEMENTED;
+		return s;
+	}
+	for (page.more = true; left > 0 && page.more; left -= page.n) {
+		q->range.limit = left < SKIP_MAX ? (uint32_t)left : SKIP_MAX;
+		s = box_rows(st, o, &q->range, &page);
+		if (s != MK_STORE_OK)
+			return s;
+		if (page.n == 0)
+			break;
+		q->range.after = page.e[page.n - 1].id;
+	}
+	if (left > 0)
+		q->range.after = INT64_MAX;            /* there are not so many         */
+	return s;
+}
+
+/* What <set/> tells of the page: <count/> and 'index' where they are cheap. */
+static enum mk_store_status place(struct query *q, struct mk_store *st, struct owner o)
+{
+	enum mk_store_status s = MK_STORE_OK;
+	int64_t end[2], index[2];
+	struct box_range r = q->set;
+	uint64_t n;
+
+	if (q->ids != NULL)
+		return s;
+	if (q->is_complete && (q->is_first || q->is_last)) {
+		q->has_count = true;
+		q->count = q->n;
+		q->index = 0;
+	} else if (can_count(q)) {
+		s = count_set(st, o, &q->set, &q->count);
+		q->has_count = s == MK_STORE_OK && q->count <= COUNT_MAX;
+	}
+	if (s != MK_STORE_OK || q->n == 0)
+		return s;
+	end[0] = q->result_id[0];
+	end[1] = q->result_id[q->n - 1];
+	if (q->index < 0 && q->is_first)
+		q->index = 0;
+	else if (q->index < 0 && q->start >= 0)
+		q->index = q->start;
+	else if (q->index < 0 && q->edge != 0 && can_count(q) &&
+	         count_index(o, &q->set, q->edge, &index[0]))
+		q->index = q->range.backward ? index[0] - q->n : index[0] + 1;
+	if (q->index < 0 && q->has_count) {
+		if (end[0] < r.before)
+			r.before = end[0];
+		r.limit = COUNT_MAX;
+		s = box_count(st, o, &r, &n);
+		if (s == MK_STORE_OK)
+			q->index = (int64_t)n;
+	}
+	/* One that came between the two is counted with them. */
+	if (q->has_count && q->index >= 0 && q->count < (uint64_t)q->index + q->n)
+		q->count = (uint64_t)q->index + q->n;
+	index[0] = q->index;
+	index[1] = q->index + q->n - 1;
+	if (q->index >= 0 && can_count(q))
+		count_note(o, &q->set, end, index);
 	return s;
 }
 
@@ -345,17 +480,20 @@ static int job(struct mk_inst *i, struct mk_iq_req *r, struct mk_store *st)
 	enum mk_store_status s = read_known(q, st, o);
 
 	(void)i;
-	if (s == MK_STORE_OK && q->is_count) {
-		s = box_count(st, o, &q->range, &q->count);
+	if (s == MK_STORE_OK && q->is_count && q->ids == NULL) {
+		s = box_count(st, o, &q->set, &q->count);
 		q->has_count = true;
+	} else if (s == MK_STORE_OK && q->start > 0 && !can_count(q)) {
+		q->error = MK_ERR_FEATURE_NOT_IMPLEMENTED;
 	} else if (s == MK_STORE_OK) {
 		q->result = mk_arena_alloc(mk_iq_arena(r), (q->max + 1) * sizeof *q->result);
 		q->result_id = mk_arena_alloc(mk_iq_arena(r), (q->max + 1) * sizeof *q->result_id);
-		s = q->ids != NULL ? read_these(q, r, st, o) : read_page(q, r, st, o);
-		if (q->is_complete && q->is_first) {
-			q->has_count = true;
-			q->count = q->n;
-		}
+		if (q->start > 0)
+			s = skip(q, st, o);
+		if (s == MK_STORE_OK && q->error == 0)
+			s = q->ids != NULL ? read_these(q, r, st, o) : read_page(q, r, st, o);
+		if (s == MK_STORE_OK && q->error == 0)
+			s = place(q, st, o);
 	}
 	if (s == MK_STORE_INVALID && q->range.search != NULL)
 		q->error = MK_ERR_BAD_REQUEST;         /* no word in it                 */
@@ -402,8 +540,8 @@ static struct mk_elem *fin_make(const struct query *q, struct mk_arena *a)
 	if (q->n != 0) {
 		first = mk_elem_add_text(set, "first", NULL,
 			mk_strz(mk_arena_printf(a, "%lld", (long long)q->result_id[0])));
-		if (q->is_first)
-			mk_elem_set(first, "index", "0");
+		if (q->index >= 0)
+			mk_elem_setf(first, "index", "%lld", (long long)q->index);
 		mk_elem_add_text(set, "last", NULL,
 			mk_strz(mk_arena_printf(a, "%lld", (long long)q->result_id[q->n - 1])));
 	}
@@ -561,6 +699,8 @@ enum mk_verdict svc_query(struct mk_inst *i, struct mk_iq_req *r, const struct m
 	q->queryid = mk_elem_attr(payload, "queryid");
 	q->range = (struct box_range){ .after = INT64_MIN, .before = INT64_MAX };
 	q->groupchat = -1;
+	q->has_groupchat = c->groupchat;
+	q->start = q->index = -1;
 	q->max = (uint32_t)c->page;
 	q->view = want->view;
 	q->view_arg = want->arg;
@@ -571,6 +711,8 @@ enum mk_verdict svc_query(struct mk_inst *i, struct mk_iq_req *r, const struct m
 		q->max = (uint32_t)c->max_page;
 	q->is_flipped = mk_elem_child(payload, "flip-page", NS_MAM) != NULL;
 	error = read_form(q, payload, a, c->search);
+	if (error == 0 && q->ids != NULL && q->range.search != NULL)
+		error = MK_ERR_FEATURE_NOT_IMPLEMENTED;
 	if (error == 0)
 		error = read_set(q, payload);
 	if (error == 0 && want->hides_with && q->range.with.n != 0)

@@ -58,9 +58,10 @@ def form(**fields):
                 DATA, MAM, "".join(field(names.get(k, k), v) for k, v in fields.items())))
 
 
-def rsm(max_=None, after=None, before=None):
-    return "<set xmlns='%s'>%s%s%s</set>" % (
+def rsm(max_=None, after=None, before=None, index=None):
+    return "<set xmlns='%s'>%s%s%s%s</set>" % (
         RSM, "" if max_ is None else "<max>%d</max>" % max_,
+        "" if index is None else "<index>%s</index>" % index,
         "" if after is None else "<after>%s</after>" % after,
         "" if before is None else "<before>%s</before>" % before)
 
@@ -384,6 +385,130 @@ def test_count(new):
     assert query(b, form(start="2099-01-01T00:00:00Z") + rsm(0)).count == 0
 
 
+def place(p):
+    """Where a page says that it stands."""
+    return None if p.index is None else int(p.index), p.count
+
+
+def test_pages_tell_where_they_stand(new):
+    """XEP-0059 2.2, 2.3: <count/> of the whole set and the first one's index, on each page;
+    the first is 0, the last the count minus the page."""
+    a, b, c = new(), new(), new()
+    ids = talk(a, b, 7)
+    talk(c, b, 3, "c")
+    start = form(start="2010-08-07T00:00:00Z")
+    first = query(b, start + rsm(4))
+    assert place(first) == (0, 10)
+    second = query(b, start + rsm(4, after=first.last))
+    assert place(second) == (4, 10)
+    third = query(b, start + rsm(4, after=second.last))
+    assert place(third) == (8, 10) and third.complete
+    assert place(query(b, start + rsm(4, before=third.first))) == (4, 10)
+    assert place(query(b, rsm(3, before=""))) == (7, 10)
+    assert place(query(b, rsm(10, before=""))) == (0, 10)
+    # Somewhere that was not paged to, and within a filter.
+    assert place(query(b, rsm(2, after=ids[4]))) == (5, 10)
+    assert place(query(b, rsm(2, before=ids[4]))) == (2, 10)
+    with_ = form(with_=a.bare)
+    assert place(query(b, with_ + rsm(2, after=ids[1]))) == (2, 7)
+    assert place(query(b, with_ + rsm(2, before=""))) == (5, 7)
+    assert place(query(b, form(after_id=ids[1], before_id=ids[6]) + rsm(2, after=ids[3]))) == (2, 4)
+    assert place(query(b, form(words="n3 n4") + rsm(2))) == (None, 0)
+    # What comes meanwhile is counted.
+    talk(a, b, 1, "late")
+    assert place(query(b, start + rsm(4, after=first.last))) == (4, 11)
+    # Reversing a page moves nothing (XEP-0313 4.3.4).
+    assert place(query(b, start + rsm(4, after=first.last) + "<flip-page/>")) == (4, 11)
+
+
+def test_empty_page_has_the_count(new):
+    """XEP-0059 2.2, "Returning an Empty Page": no <first/>, no <last/>."""
+    a, b = new(), new()
+    ids = talk(a, b, 5)
+    p = query(b, rsm(10, after=ids[-1]))
+    assert p.results == [] and p.first is p.last is None and p.count == 5 and p.complete
+
+
+def test_page_by_index(new):
+    """XEP-0059 2.6, its examples: the index that was asked for comes back."""
+    a, b, c = new(), new(), new()
+    talk(a, b, 6)
+    talk(c, b, 2, "c")
+    p = query(b, rsm(3, index=4))
+    assert p.bodies == ["n4", "n5", "c0"] and place(p) == (4, 8) and not p.complete
+    p = query(b, rsm(3, index=0))
+    assert p.bodies == ["n0", "n1", "n2"] and place(p) == (0, 8)
+    p = query(b, form(with_=c.bare) + rsm(3, index=1))
+    assert p.bodies == ["c1"] and place(p) == (1, 2) and p.complete
+    # The next page of one that was found so.
+    p = query(b, rsm(3, index=2))
+    assert place(query(b, rsm(2, after=p.last))) == (5, 8)
+    for beyond in (8, 9, 5000, 2 ** 40):
+        p = query(b, rsm(3, index=beyond))
+        assert p.results == [] and p.first is None and p.count == 8 and p.complete
+    refused(b, rsm(3, index="x"), "bad-request")
+    refused(b, rsm(3, index=-1), "bad-request")
+    refused(b, rsm(3, index=1, before=""), "bad-request")
+    # What would be exceptionally dear: results that no index knows.
+    refused(b, form(with_=a.jid) + rsm(3, index=1), "feature-not-implemented")
+
+
+def test_count_of_many_is_left_out(new):
+    """XEP-0059 2.2: left out where it is dear; <max>0</max> asks for it all the same (2.7)."""
+    a, b = new(), new()
+    # In pieces: the server may slow down who writes much.
+    for _ in range(12):
+        a.send("".join("<message to='%s' type='chat'><body>x</body></message>" % b.jid
+                       for _ in range(500)))
+        mk.fence(a, b)
+    p = query(b, rsm(2))
+    assert p.count is None and p.index == "0"
+    p = query(b, rsm(2, after=p.last))
+    assert p.count is None and p.index == "2"
+    assert query(b, rsm(0)).count >= 6000
+    assert query(b, rsm(2, index=4000)).index == "4000"
+    refused(b, rsm(2, index=5900), "feature-not-implemented")
+
+
+def test_ids_and_pages(new):
+    """4.1.3 and 4.3: what was asked for by ids is a set like others."""
+    a, b = new(), new()
+    ids = talk(a, b, 8)
+    these = form(ids=[ids[k] for k in (6, 1, 3, 4, 1)])
+    p = query(b, these)
+    assert p.bodies == ["n1", "n3", "n4", "n6"] and place(p) == (0, 4) and p.complete
+    p = query(b, these + rsm(3))
+    assert p.bodies == ["n1", "n3", "n4"] and place(p) == (0, 4) and not p.complete
+    p = query(b, these + rsm(3, after=p.last))
+    assert p.bodies == ["n6"] and place(p) == (3, 4) and p.complete
+    p = query(b, these + rsm(3, before=""))
+    assert p.bodies == ["n3", "n4", "n6"] and place(p) == (1, 4) and not p.complete
+    p = query(b, these + rsm(3, before="") + "<flip-page/>")
+    assert p.bodies == ["n6", "n4", "n3"] and place(p) == (1, 4)
+    assert query(b, these + rsm(0)).count == 4
+    p = query(b, form(ids=[ids[k] for k in (1, 3, 5)], after_id=ids[1], before_id=ids[5]))
+    assert p.bodies == ["n3"]
+    refused(b, form(ids=ids[:2], words="n1"), "feature-not-implemented")
+
+
+def test_before_id_and_after_id_with_pages(new):
+    """4.1.3, "between two known messages", forward, backward, flipped."""
+    a, b = new(), new()
+    ids = talk(a, b, 10)
+    between = form(after_id=ids[1], before_id=ids[8])
+    p = query(b, between + rsm(4))
+    assert p.ids == ids[2:6] and place(p) == (0, 6) and not p.complete
+    p = query(b, between + rsm(4, after=p.last))
+    assert p.ids == ids[6:8] and place(p) == (4, 6) and p.complete
+    p = query(b, between + rsm(4, before=""))
+    assert p.ids == ids[4:8] and place(p) == (2, 6) and not p.complete
+    p = query(b, between + rsm(4, before=p.first) + "<flip-page/>")
+    assert p.ids == ids[3:1:-1] and place(p) == (0, 6) and p.complete
+    # before-id alone does not page backward (9): the oldest come first.
+    assert query(b, form(before_id=ids[8]) + rsm(3)).ids == ids[:3]
+    assert query(b, form(after_id=ids[8], before_id=ids[1])).ids == []
+
+
 def test_limits_of_a_page(new):
     """A query without <max/> gets 50; nobody more than max_page."""
     a, b = new(), new()
@@ -392,8 +517,6 @@ def test_limits_of_a_page(new):
     p = query(b, rsm(1000000))
     assert len(p.results) == 250 and not p.complete
     refused(b, "<set xmlns='%s'><max>many</max></set>" % RSM, "bad-request")
-    refused(b, "<set xmlns='%s'><max>3</max><index>2</index></set>" % RSM,
-            "feature-not-implemented")
 
 
 def test_page_of_large_messages_ends_early(new):
@@ -577,7 +700,7 @@ def features(c, to):
 
 def test_features(new, mam):
     a = new()
-    wanted = {MAM, MAM + "#extended", MAM + "#groupchat-field", RETRACT, RETRACT + "#tombstone",
+    wanted = {MAM, RSM, MAM + "#extended", MAM + "#groupchat-field", RETRACT, RETRACT + "#tombstone",
               FULLTEXT}
     for to in (a.bare, mam.domain):
         have = features(a, to)
