@@ -45,31 +45,7 @@ static uint64_t next_tick(const struct mk_wheel *w)
 	return t;
 }
 
-static void arm(struct mk_wheel *w, uint64_t tick, mk_usec now)
-{
-	mk_usec wait = (mk_usec)(tick * MK_TICK_USEC) - now;
-	struct timeval tv;
-
-	w->wake = tick;
-	if (w->event == NULL)
-		return;
-	if (wait < 0)
-		wait = 0;
-	/* A microsecond more: libevent's clock may be a bit behind ours. */
-	tv.tv_sec = (time_t)((wait + 1) / 1000000);
-	tv.tv_usec = (suseconds_t)((wait + 1) % 1000000);
-	mk_assert(evtimer_add(w->event, &tv) == 0);
-}
-
-static void on_tick(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	mk_worker_awake();
-	mk_wheel_run(arg, mk_now_usec());
-}
-
-void mk_wheel_init(struct mk_wheel *w, struct mk_worker *owner)
+void mk_wheel_init(struct mk_wheel *w)
 {
 	for (unsigned l = 0; l < LEVELS; l++) {
 		for (unsigned i = 0; i < SLOTS; i++)
@@ -77,11 +53,6 @@ void mk_wheel_init(struct mk_wheel *w, struct mk_worker *owner)
 	}
 	w->tick = w->wake = 0;
 	w->count = 0;
-	w->event = NULL;
-	if (owner != NULL) {
-		w->event = evtimer_new(owner->base, on_tick, w);
-		mk_assert(w->event != NULL);
-	}
 }
 
 void mk_wheel_fini(struct mk_wheel *w)
@@ -93,9 +64,15 @@ void mk_wheel_fini(struct mk_wheel *w)
 		}
 	}
 	w->count = 0;
-	if (w->event != NULL)
-		event_free(w->event);
-	w->event = NULL;
+}
+
+int mk_wheel_wait(const struct mk_wheel *w, mk_usec now)
+{
+	mk_usec wait = (mk_usec)(w->wake * MK_TICK_USEC) - now;
+
+	if (w->wake == 0)
+		return -1;
+	return wait <= 0 ? 0 : (int)((wait + 999) / 1000);
 }
 
 static void deal(struct mk_wheel *w, struct mk_list *slot)
@@ -131,11 +108,12 @@ void mk_wheel_run(struct mk_wheel *w, mk_usec now)
 {
 	uint64_t until = (uint64_t)now / MK_TICK_USEC;
 
+	if (w->wake == 0 || until < w->wake)
+		return;
 	w->wake = 0;
 	while (w->count > 0 && w->tick < until)
 		step(w);
-	if (w->count > 0)
-		arm(w, next_tick(w), now);
+	w->wake = w->count > 0 ? next_tick(w) : 0;
 }
 
 void mk_wtimer_start(struct mk_wtimer *t, int64_t delay_ms, void (*fn)(struct mk_wtimer *t))
@@ -162,7 +140,7 @@ void mk_wtimer_start(struct mk_wtimer *t, int64_t delay_ms, void (*fn)(struct mk
 	if (due <= w->tick)
 		due = w->tick + 1;
 	if (w->wake == 0 || due < w->wake)
-		arm(w, next_tick(w), mk_self->now);
+		w->wake = next_tick(w);
 }
 
 void mk_wtimer_stop(struct mk_wtimer *t)
@@ -171,7 +149,6 @@ void mk_wtimer_stop(struct mk_wtimer *t)
 		return;
 	mk_assert(mk_self != NULL && mk_self->wheel.count > 0);
 	mk_list_remove(&t->node);
-	/* The event stays armed: one wake-up for nothing is cheaper than setting
-	 * libevent's timer at each stop. */
+	/* wake stays: one wake-up for nothing is cheaper than a search. */
 	mk_self->wheel.count--;
 }

@@ -11,7 +11,6 @@
 #include <meerkat/types.h>
 #include "base/list.h"
 
-struct event;
 struct mk_worker;
 struct mk_wtimer {                     /* in an object of the caller's      */
 	struct mk_list node;
@@ -22,16 +21,16 @@ struct mk_wheel {
 	struct mk_list slot[4][64];
 	uint64_t tick;                 /* 100 ms each, monotonic                */
 	uint32_t count;
-	uint64_t wake;                 /* tick the event is armed for; 0 = not  */
-	struct event *event;           /* libevent timer; NULL without an owner */
+	uint64_t wake;                 /* tick to run at; 0 = none              */
 };
 #define MK_TICK_USEC 100000
-/* owner NULL: nothing wakes it, mk_wheel_run does (tests). */
-void mk_wheel_init(struct mk_wheel *w, struct mk_worker *owner);
+void mk_wheel_init(struct mk_wheel *w);
 /* Timers that are running are forgotten. */
 void mk_wheel_fini(struct mk_wheel *w);
-/* Runs what is due at that time; the owner's event does it. fn may start and
- * stop any timer, and free the one it is called for. */
+/* Milliseconds until mk_wheel_run has something to do; -1 = no timers. */
+int  mk_wheel_wait(const struct mk_wheel *w, mk_usec now);
+/* Runs what is due at that time; the worker does it in each turn. fn may start
+ * and stop any timer, and free the one it is called for. */
 void mk_wheel_run(struct mk_wheel *w, mk_usec now);
 /* On this thread's worker, from the beginning of the turn; restarts a timer
  * that is running. A delay below 0 is 0: at the next tick. */

@@ -30,7 +30,7 @@ static int set_up(void **state)
 	(void)state;
 	mk_self = &fake;
 	fake.now = INT64_C(1234567890123);     /* not on a tick                 */
-	mk_wheel_init(&fake.wheel, NULL);
+	mk_wheel_init(&fake.wheel);
 	memset(probes, 0, sizeof(probes));
 	order_n = 0;
 	return 0;

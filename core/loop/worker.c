@@ -19,7 +19,7 @@
 struct own {
 	struct mk_worker w;            /* first                                 */
 	struct mk_quiet quiet;
-	struct event *kick;
+	struct mk_watch kick;
 	pthread_t thread;
 	bool is_started;
 };
@@ -38,16 +38,13 @@ static unsigned ready;
 static _Atomic unsigned jobs_away;
 static uint32_t turn_metric;
 
-static void on_kick(evutil_socket_t fd, short what, void *arg)
+static void on_kick(struct mk_watch *kick, unsigned events)
 {
-	struct mk_worker *w = arg;
-
-	(void)fd;
-	(void)what;
-	mk_worker_awake();
+	(void)events;
 	/* The mailbox is emptied after the events, kick or no kick. */
-	mk_mailbox_unkick(&w->mailbox);
+	mk_mailbox_unkick(&MK_CONTAINER(kick, struct own, kick)->w.mailbox);
 }
+static const struct mk_watch_ops kick_ops = { .event = on_kick };
 
 static void wake(struct mk_quiet *q)
 {
@@ -91,34 +88,7 @@ static void run_turn_end(struct mk_worker *w)
 	}
 }
 
-/* What follows the events of a turn. Whether there was anything to do. */
-static bool finish_turn(struct own *o)
-{
-	struct mk_worker *w = &o->w;
-	bool any = run_mailbox(w);
-
-	any = run_tasks(w) || any || !mk_list_empty(&w->turn_end);
-	run_turn_end(w);
-	mk_arena_reset(&w->turn);
-	atomic_store_explicit(&w->turns, atomic_load_explicit(&w->turns, memory_order_relaxed) + 1,
-	                      memory_order_relaxed);
-	mk_quiet_pass(&o->quiet);
-	w->events = 0;
-	return any;
-}
-
-void mk_worker_turn_full(void)
-{
-	struct mk_worker *w = mk_self;
-	mk_usec now;
-
-	finish_turn(MK_CONTAINER(w, struct own, w));
-	now = mk_now_usec();
-	mk_metric_see(turn_metric, now - w->now);
-	w->now = now;
-	atomic_store_explicit(&w->busy_since, now, memory_order_relaxed);
-}
-
+/* Whether there was anything to do but events. */
 static bool turn(struct own *o, bool may_wait)
 {
 	struct mk_worker *w = &o->w;
@@ -126,12 +96,18 @@ static bool turn(struct own *o, bool may_wait)
 
 	may_wait = may_wait && mk_list_empty(&w->run) && mk_list_empty(&w->turn_end);
 	atomic_store_explicit(&w->busy_since, 0, memory_order_relaxed);
-	if (!may_wait)
-		mk_worker_awake();
-	/* -1 would be epoll itself refusing to work. */
-	mk_assert(event_base_loop(w->base, EVLOOP_ONCE | (may_wait ? 0 : EVLOOP_NONBLOCK)) >= 0);
-	mk_worker_awake();
-	any = finish_turn(o);
+	mk_poll_wait(&w->poll, may_wait ? mk_wheel_wait(&w->wheel, w->now) : 0);
+	w->now = mk_now_usec();
+	atomic_store_explicit(&w->busy_since, w->now, memory_order_relaxed);
+	mk_wheel_run(&w->wheel, w->now);
+	mk_poll_run(&w->poll);
+	any = run_mailbox(w);
+	any = run_tasks(w) || any || !mk_list_empty(&w->turn_end);
+	run_turn_end(w);
+	mk_arena_reset(&w->turn);
+	atomic_store_explicit(&w->turns, atomic_load_explicit(&w->turns, memory_order_relaxed) + 1,
+	                      memory_order_relaxed);
+	mk_quiet_pass(&o->quiet);
 	mk_metric_see(turn_metric, mk_now_usec() - w->now);
 	return any;
 }
@@ -143,6 +119,7 @@ static void *worker_main(void *arg)
 
 	mk_self = w;
 	w->now = mk_now_usec();
+	mk_watch_set(&o->kick, MK_WATCH_IN);
 	mk_quiet_join(&o->quiet, wake);
 	if (worker_init != NULL)
 		worker_init(w);
@@ -172,12 +149,8 @@ static void worker_free(struct own *o)
 {
 	struct mk_worker *w = &o->w;
 
-	if (w->base != NULL) {
-		mk_wheel_fini(&w->wheel);
-		if (o->kick != NULL)
-			event_free(o->kick);
-		event_base_free(w->base);
-	}
+	mk_wheel_fini(&w->wheel);
+	mk_poll_fini(&w->poll);
 	if (w->mailbox.kick_fd >= 0)
 		mk_mailbox_fini(&w->mailbox);
 	mk_arena_fini(&w->turn);
@@ -186,19 +159,12 @@ static void worker_free(struct own *o)
 	free(o);
 }
 
-static void libevent_said(int severity, const char *msg)
-{
-	mk_log(NULL, severity == EVENT_LOG_DEBUG ? MK_DEBUG : MK_WARN, "libevent says",
-	       "text=%s", msg);
-}
-
 static struct own *worker_new(unsigned index)
 {
 	struct own *o = aligned_alloc(64, (sizeof(*o) + 63) & ~(size_t)63);
-	struct event_config *config = event_config_new();
 	struct mk_worker *w;
 
-	mk_assert(o != NULL && config != NULL);
+	mk_assert(o != NULL);
 	memset(o, 0, sizeof(*o));
 	w = &o->w;
 	w->index = index;
@@ -207,21 +173,13 @@ static struct own *worker_new(unsigned index)
 	mk_arena_init(&w->turn);
 	w->read_buf = mk_alloc(MK_READ_BUF);
 	w->mailbox.kick_fd = -1;
-	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
-	w->base = event_base_new_with_config(config);
-	event_config_free(config);
-	if (w->base == NULL)
-		goto fail;
-	mk_wheel_init(&w->wheel, w);
-	if (mk_mailbox_init(&w->mailbox) < 0)
-		goto fail;
-	o->kick = event_new(w->base, w->mailbox.kick_fd, EV_READ | EV_PERSIST, on_kick, w);
-	if (o->kick == NULL || event_add(o->kick, NULL) != 0)
-		goto fail;
+	mk_wheel_init(&w->wheel);
+	if (mk_poll_init(&w->poll) < 0 || mk_mailbox_init(&w->mailbox) < 0) {
+		worker_free(o);
+		return NULL;
+	}
+	mk_watch_init(&o->kick, w->mailbox.kick_fd, &kick_ops);
 	return o;
-fail:
-	worker_free(o);
-	return NULL;
 }
 
 int mk_workers_start(unsigned n, void (*init)(struct mk_worker *w),
@@ -230,7 +188,6 @@ int mk_workers_start(unsigned n, void (*init)(struct mk_worker *w),
 	char name[16];
 
 	mk_assert(mk_worker_count == 0 && n > 0);
-	event_set_log_callback(libevent_said);
 	turn_metric = mk_metric_id("meerkat_turn_usec",
 		"Time from a worker's waking to its waiting again, in microseconds",
 		MK_HISTOGRAM, NULL);

@@ -1,7 +1,7 @@
 /*
  * loop/worker.h - threads that never block
  *
- * A worker is a thread with a libevent base, a mailbox, a run queue, timers
+ * A worker is a thread with an epoll descriptor, a mailbox, a run queue, timers
  * and scratch memory. A turn: some events, mailbox, run queue (until empty, within
  * a budget), then whatever asked to run at its end (socket output). Objects
  * belong to one worker; others reach them by posting.
@@ -9,13 +9,13 @@
 #ifndef MK_LOOP_WORKER_H
 #define MK_LOOP_WORKER_H
 
-#include <event2/event.h>
 #include <stdatomic.h>
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/list.h"
 #include "loop/mailbox.h"
 #include "loop/timer.h"
+#include "loop/watch.h"
 
 struct mk_task {                       /* something to do on this worker    */
 	struct mk_list node;
@@ -24,7 +24,7 @@ struct mk_task {                       /* something to do on this worker    */
 
 struct mk_worker {
 	unsigned index;
-	struct event_base *base;
+	struct mk_poll poll;
 	struct mk_mailbox mailbox;
 	struct mk_list run;            /* of mk_task, FIFO                      */
 	struct mk_list turn_end;       /* of mk_task, once per turn             */
@@ -32,7 +32,6 @@ struct mk_worker {
 	struct mk_arena turn;          /* reset at the end of each turn         */
 	struct mk_buf scratch;         /* for one function's use at a time      */
 	char *read_buf;                /* MK_READ_BUF bytes, shared by all reads */
-	unsigned events;               /* of this turn that were counted        */
 	mk_usec now;                   /* at the start of the turn, monotonic   */
 	void *slots;                   /* plugin/slot.c                         */
 	void *core;                    /* session/: tables of this worker       */
@@ -43,34 +42,10 @@ struct mk_worker {
 };
 #define MK_READ_BUF 65536
 #define MK_TURN_TASKS 4096             /* run in one turn at most           */
-#define MK_TURN_EVENTS 16              /* counted ones, likewise            */
 
 extern _Thread_local struct mk_worker *mk_self;        /* NULL elsewhere    */
 extern unsigned mk_worker_count;
 
-/* The first thing in every libevent callback on a worker: libevent can't tell
- * us that it has stopped waiting, so the first callback begins the turn. */
-static inline void mk_worker_awake(void)
-{
-	struct mk_worker *w = mk_self;
-
-	if (atomic_load_explicit(&w->busy_since, memory_order_relaxed) == 0) {
-		w->now = mk_now_usec();
-		atomic_store_explicit(&w->busy_since, w->now, memory_order_relaxed);
-	}
-}
-
-/* The last thing in a libevent callback that takes in work, for nothing the callback
- * had is sure to be there afterwards: epoll may bring thousands of events at once, and
- * what many of them caused would fall out of the processor's caches, and be answered
- * late, before the first of it was routed and written. So the turn ends here when it has
- * had MK_TURN_EVENTS of them. */
-void mk_worker_turn_full(void);
-static inline void mk_worker_event_done(void)
-{
-	if (++mk_self->events >= MK_TURN_EVENTS)
-		mk_worker_turn_full();
-}
 /* Makes n workers and starts their threads; init runs on each first (and has
  * run on all when this returns), fini last; both may be NULL. 0 or -MK_EIO.
  * Main thread. */

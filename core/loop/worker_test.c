@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/assert.h"
 #include "base/log.h"
@@ -290,38 +291,36 @@ static void test_what_was_posted_before_the_stop_is_run(void **state)
 
 /* The clock of a turn that begins with an event, without mailbox or timer. */
 static int pipe_fd[2];
-static struct event *pipe_event;
+static struct mk_watch pipe_watch;
 static mk_usec event_lag;
 static _Atomic bool event_seen;
 
-static void on_pipe(evutil_socket_t fd, short what, void *arg)
+static void on_pipe(struct mk_watch *w, unsigned events)
 {
 	char c;
 
-	(void)what;
-	(void)arg;
-	mk_worker_awake();
-	assert_int_equal(read(fd, &c, 1), 1);
+	assert_int_equal(events, MK_WATCH_IN);
+	assert_int_equal(read(w->fd, &c, 1), 1);
 	event_lag = mk_now_usec() - mk_self->now;
 	assert_true(mk_self->busy_since == mk_self->now);
 	event_seen = true;
 }
 
+static const struct mk_watch_ops pipe_ops = { .event = on_pipe };
+
 static void watch_pipe(struct mk_worker *w, void *arg)
 {
-	if (arg != NULL) {
-		pipe_event = event_new(w->base, pipe_fd[0], EV_READ | EV_PERSIST, on_pipe, NULL);
-		event_add(pipe_event, NULL);
-	} else {
-		event_free(pipe_event);
-	}
+	(void)w;
+	if (arg != NULL)
+		mk_watch_init(&pipe_watch, pipe_fd[0], &pipe_ops);
+	mk_watch_set(&pipe_watch, arg != NULL ? MK_WATCH_IN : 0);
 }
 
 /* Each event leaves a task; so many events at once that they are several turns. */
-enum { EVENTS = 3 * MK_TURN_EVENTS + 1 };
-static struct {
+enum { EVENTS = 3 * MK_WATCH_BATCH + 1 };
+static struct ready {
 	struct mk_task task, end;
-	struct event *ev;
+	struct mk_watch watch;
 } ready[EVENTS];
 static _Atomic unsigned came, ran, ended, behind;
 
@@ -338,28 +337,26 @@ static void turn_ended(struct mk_task *t)
 	ended++;
 }
 
-static void on_ready(evutil_socket_t fd, short what, void *arg)
+static void on_ready(struct mk_watch *w, unsigned events)
 {
-	(void)fd;
-	(void)what;
-	mk_worker_awake();
-	unsigned *k = arg, i = *k;
+	(void)events;
 	came++;
-	mk_worker_run(&ready[i].task);
+	mk_worker_run(&MK_CONTAINER(w, struct ready, watch)->task);
 	mk_worker_at_turn_end(&ready[0].end);
-	event_free(ready[i].ev);
-	mk_worker_event_done();
+	mk_watch_set(w, 0);
+	close(w->fd);
 }
+static const struct mk_watch_ops ready_ops = { .event = on_ready };
 
 static void all_at_once(struct mk_worker *w, void *arg)
 {
-	unsigned *k = arg;
-
+	(void)w;
+	(void)arg;
 	for (unsigned i = 0; i < EVENTS; i++) {
 		mk_list_init(&ready[i].task.node);
 		ready[i].task.run = task_ran;
-		ready[i].ev = event_new(w->base, -1, 0, on_ready, &k[i]);
-		event_active(ready[i].ev, EV_READ, 0);
+		mk_watch_init(&ready[i].watch, eventfd(1, EFD_CLOEXEC), &ready_ops);
+		mk_watch_set(&ready[i].watch, MK_WATCH_IN);
 	}
 	mk_list_init(&ready[0].end.node);
 	ready[0].end.run = turn_ended;
@@ -367,18 +364,58 @@ static void all_at_once(struct mk_worker *w, void *arg)
 
 static void test_many_events_are_several_turns(void **state)
 {
-	unsigned k[EVENTS];
-
 	(void)state;
-	for (unsigned i = 0; i < EVENTS; i++)
-		k[i] = i;
 	assert_int_equal(mk_workers_start(1, NULL, NULL), 0);
-	mk_workers_call(all_at_once, k);
+	mk_workers_call(all_at_once, NULL);
 	WAIT_FOR(ran == EVENTS && ended == 4);
 	mk_workers_stop();
 	assert_int_equal(came, EVENTS);
-	assert_in_range(behind, 1, MK_TURN_EVENTS - 1);
+	assert_in_range(behind, 1, MK_WATCH_BATCH - 1);
 	assert_int_equal(ended, 4);
+}
+
+/* The first of two that came together stops the other: it isn't called. */
+static struct mk_watch pair[2];
+static unsigned pair_calls;
+
+static void on_pair(struct mk_watch *w, unsigned events)
+{
+	(void)events;
+	pair_calls++;
+	for (unsigned i = 0; i < 2; i++) {
+		mk_watch_set(&pair[i], 0);
+		close(pair[i].fd);
+	}
+	(void)w;
+}
+static const struct mk_watch_ops pair_ops = { .event = on_pair };
+
+static void watch_pair(struct mk_worker *w, void *arg)
+{
+	(void)w;
+	(void)arg;
+	for (unsigned i = 0; i < 2; i++) {
+		mk_watch_init(&pair[i], eventfd(1, EFD_CLOEXEC), &pair_ops);
+		mk_watch_set(&pair[i], MK_WATCH_IN);
+	}
+}
+
+static void nothing(struct mk_worker *w, void *arg)
+{
+	(void)w;
+	(void)arg;
+}
+
+static void test_what_is_stopped_is_not_called(void **state)
+{
+	(void)state;
+	pair_calls = 0;
+	assert_int_equal(mk_workers_start(1, NULL, NULL), 0);
+	mk_workers_call(watch_pair, NULL);
+	for (int i = 0; i < 3; i++)
+		mk_workers_call(nothing, NULL);
+	mk_workers_stop();
+	assert_int_equal(pair_calls, 1);
 }
 
 static void test_now_is_fresh_in_an_event(void **state)
@@ -449,6 +486,7 @@ int main(void)
 		cmocka_unit_test(test_busy_tasks_let_messages_in),
 		cmocka_unit_test(test_turn_memory_ends_with_the_turn),
 		cmocka_unit_test(test_what_was_posted_before_the_stop_is_run),
+		cmocka_unit_test(test_what_is_stopped_is_not_called),
 		cmocka_unit_test(test_now_is_fresh_in_an_event),
 		cmocka_unit_test(test_the_watchdog_names_who_is_stuck_once),
 	};

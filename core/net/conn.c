@@ -257,7 +257,6 @@ static bool takes_data(const struct mk_conn *c)
 	return (c->flags & (STARTED | PAUSED | BROKEN | MOVING | CLOSING | HANDSHAKE)) == STARTED;
 }
 
-static void on_event(evutil_socket_t fd, short what, void *arg);
 static void on_timer(struct mk_wtimer *t);
 
 static void start_timer(struct mk_conn *c)
@@ -280,37 +279,7 @@ static bool watches_input(const struct mk_conn *c, bool fired)
 {
 	if (wants_input(c))
 		return true;
-	return (c->watched & EV_READ) && !fired && flags_want_input(c->flags & ~PAUSED);
-}
-
-/* Brings events and timer in line with flags; at the end of each entry. */
-static void settle_after(struct mk_conn *c, bool fired)
-{
-	short want = 0;
-
-	if (watches_input(c, fired))
-		want |= EV_READ;
-	if ((c->flags & (STALLED | BROKEN | MOVING)) == STALLED)
-		want |= EV_WRITE;
-	if (want != c->watched) {
-		event_del(&c->ev);
-		if (want != 0) {
-			event_assign(&c->ev, c->worker->base, c->fd, want | EV_PERSIST,
-			             on_event, c);
-			event_add(&c->ev, NULL);
-		}
-		c->watched = (uint8_t)want;
-	}
-	/* What is in memory already makes no descriptor readable. */
-	if ((c->flags & KEPT) && takes_data(c))
-		event_active(&c->ev, EV_READ, 0);
-	if (c->flags & (SHAPED | STALLED | LINGERS) || mk_wtimer_is_running(&c->timer))
-		start_timer(c);
-}
-
-static void settle(struct mk_conn *c)
-{
-	settle_after(c, false);
+	return (c->watch.wants & MK_WATCH_IN) && !fired && flags_want_input(c->flags & ~PAUSED);
 }
 
 static void fail(struct mk_conn *c, enum mk_conn_close why)
@@ -329,6 +298,29 @@ static void fail(struct mk_conn *c, enum mk_conn_close why)
 		c->why = (uint8_t)why;
 	}
 	mk_worker_at_turn_end(&c->flush);
+}
+
+/* Brings events and timer in line with flags; at the end of each entry. */
+static void settle_after(struct mk_conn *c, bool fired)
+{
+	unsigned want = 0;
+
+	if (watches_input(c, fired))
+		want |= MK_WATCH_IN;
+	if ((c->flags & (STALLED | BROKEN | MOVING)) == STALLED)
+		want |= MK_WATCH_OUT;
+	if (mk_watch_set(&c->watch, want) < 0)
+		fail(c, MK_CONN_ERROR);
+	/* What is in memory already makes no descriptor readable. */
+	if ((c->flags & KEPT) && takes_data(c))
+		mk_worker_at_turn_end(&c->flush);
+	if (c->flags & (SHAPED | STALLED | LINGERS) || mk_wtimer_is_running(&c->timer))
+		start_timer(c);
+}
+
+static void settle(struct mk_conn *c)
+{
+	settle_after(c, false);
 }
 
 static void stall(struct mk_conn *c)
@@ -358,8 +350,8 @@ static void write_plain(struct mk_conn *c)
 		}
 		do
 			r = m.msg_iovlen == 1
-				? send(c->fd, v[0].iov_base, v[0].iov_len, MSG_NOSIGNAL)
-				: sendmsg(c->fd, &m, MSG_NOSIGNAL);
+				? send(c->watch.fd, v[0].iov_base, v[0].iov_len, MSG_NOSIGNAL)
+				: sendmsg(c->watch.fd, &m, MSG_NOSIGNAL);
 		while (r < 0 && errno == EINTR);
 		if (r < 0 && errno != EAGAIN) {
 			fail(c, MK_CONN_ERROR);
@@ -514,7 +506,7 @@ static size_t receive(struct mk_conn *c, char *p, size_t room)
 	if (c->in.rate != 0 && c->in.burst < room)
 		room = c->in.burst > 512 ? c->in.burst : 512;
 	do
-		r = recv(c->fd, p, room, 0);
+		r = recv(c->watch.fd, p, room, 0);
 	while (r < 0 && errno == EINTR);
 	if (r > 0) {
 		shape(c, (size_t)r);
@@ -628,7 +620,7 @@ static void read_in(struct mk_conn *c)
 
 static void destroy(struct mk_conn *c)
 {
-	event_del(&c->ev);
+	mk_watch_set(&c->watch, 0);
 	mk_wtimer_stop(&c->timer);
 	mk_list_remove(&c->flush.node);
 	out_drop(c);
@@ -636,8 +628,8 @@ static void destroy(struct mk_conn *c)
 	c->trip = NULL;
 	if (c->tls != NULL)
 		mk_tls_free(&c->tls);
-	close(c->fd);
-	c->fd = -1;
+	close(c->watch.fd);
+	c->watch.fd = -1;
 	c->done(c);
 }
 
@@ -666,7 +658,7 @@ static bool drained(struct mk_conn *c)
 		return true;
 	/* TCP throws away what it would have copied (tcp(7)); other sockets, as in
 	 * tests, do not know that, and sanitizers neither. */
-	r = recv(c->fd, c->worker->read_buf, MK_READ_BUF, MSG_TRUNC);
+	r = recv(c->watch.fd, c->worker->read_buf, MK_READ_BUF, MSG_TRUNC);
 	return r == 0 || (r < 0 && errno != EAGAIN && errno != EINTR);
 }
 
@@ -686,7 +678,7 @@ static void close_step(struct mk_conn *c)
 		goto over;
 	if (!(c->flags & STALLED)) {
 		if (!(c->flags & DRAINING)) {
-			shutdown(c->fd, SHUT_WR);
+			shutdown(c->watch.fd, SHUT_WR);
 			c->flags |= DRAINING;
 		}
 		if (drained(c))
@@ -725,7 +717,6 @@ static void arrive(struct mk_msg *m)
 
 	c->worker = mk_self;
 	c->flags &= ~MOVING;
-	event_assign(&c->ev, mk_self->base, c->fd, EV_READ | EV_PERSIST, on_event, c);
 	if (t->unread_n > 0) {
 		c->flags |= KEPT;
 	} else {
@@ -744,8 +735,7 @@ static void depart(struct mk_conn *c)
 {
 	struct mk_conn_trip *t = c->trip;
 
-	event_del(&c->ev);             /* a late stall may have set it again    */
-	c->watched = 0;
+	mk_watch_set(&c->watch, 0);    /* a late stall may have set it again    */
 	mk_wtimer_stop(&c->timer);
 	mk_list_remove(&c->flush.node);
 	mk_worker_post(t->to, &t->msg);
@@ -798,6 +788,8 @@ static void at_turn_end(struct mk_task *task)
 			depart(c);
 			return;
 		}
+		if (c->flags & KEPT && takes_data(c))
+			read_in(c);
 		/* An orderly end waits for the bytes that came before it. */
 		if (c->flags & REPORT && !(c->why == MK_CONN_EOF && c->flags & KEPT))
 			report(c);
@@ -808,11 +800,12 @@ static void at_turn_end(struct mk_task *task)
 		settle(c);
 }
 
-static void serve(struct mk_conn *c, short what)
+static void on_event(struct mk_watch *w, unsigned what)
 {
+	struct mk_conn *c = MK_CONTAINER(w, struct mk_conn, watch);
 	bool is_late;
 
-	if (what & EV_WRITE) {
+	if (what & MK_WATCH_OUT) {
 		c->flags &= ~STALLED;
 		if (c->flags & CLOSING) {
 			close_step(c);
@@ -828,19 +821,22 @@ static void serve(struct mk_conn *c, short what)
 			close_step(c);
 		return;
 	}
-	is_late = (what & EV_READ) && !wants_input(c);
-	if ((what & EV_READ) && (!is_late || (c->flags & KEPT && takes_data(c))))
+	is_late = (what & MK_WATCH_IN) && !wants_input(c);
+	if ((what & MK_WATCH_IN) && !is_late)
 		read_in(c);
 	settle_after(c, is_late);
 }
 
-static void on_event(evutil_socket_t fd, short what, void *arg)
+static void on_soon(struct mk_watch *w, unsigned step)
 {
-	(void)fd;
-	mk_worker_awake();
-	serve(arg, what);
-	mk_worker_event_done();
+	struct mk_conn *c = MK_CONTAINER(w, struct mk_conn, watch);
+
+	if (step == 0)
+		mk_prefetch(c, sizeof *c);
+	if (c->ops->soon != NULL && !(c->flags & CLOSING))
+		c->ops->soon(c, step);
 }
+static const struct mk_watch_ops watch_ops = { on_event, on_soon };
 
 static void on_timer(struct mk_wtimer *t)
 {
@@ -865,10 +861,9 @@ void mk_conn_init(struct mk_conn *c, int fd, const struct mk_conn_ops *ops,
 	memset(c, 0, sizeof *c);
 	c->ops = ops;
 	c->worker = mk_self;
-	c->fd = fd;
 	c->out_limit = out_limit;
 	c->flush.run = at_turn_end;
-	event_assign(&c->ev, c->worker->base, fd, EV_READ | EV_PERSIST, on_event, c);
+	mk_watch_init(&c->watch, fd, &watch_ops);
 }
 
 void mk_conn_start(struct mk_conn *c)
@@ -886,7 +881,7 @@ int mk_conn_start_tls_for(struct mk_conn *c, const struct mk_tls_config *conf,
 	write_out(c);
 	if (c->out_head != NULL || c->flags & BROKEN)
 		return -MK_EIO;
-	c->tls = mk_tls_new(conf, domain, c->fd);
+	c->tls = mk_tls_new(conf, domain, c->watch.fd);
 	c->flags |= HANDSHAKE;
 	return 0;
 }

@@ -9,7 +9,6 @@
 #ifndef MK_NET_CONN_H
 #define MK_NET_CONN_H
 
-#include <event2/event_struct.h>
 #include <netinet/in.h>
 #include "loop/worker.h"
 #include "net/shaper.h"
@@ -33,11 +32,14 @@ struct mk_conn_ops {
 	/* Over, not by mk_conn_close; the owner calls mk_conn_close in here.
 	 * Never called from within mk_conn_send. */
 	void (*closed)(struct mk_conn *c, enum mk_conn_close why);
+	/* As of mk_watch_ops, for the owner's memory; NULL if it needs none. */
+	void (*soon)(struct mk_conn *c, unsigned step);
 };
 
 struct mk_out_block;
 struct mk_conn_trip;
 struct mk_conn {
+	struct mk_watch watch;
 	union {
 		const struct mk_conn_ops *ops;
 		void (*done)(struct mk_conn *c);       /* while closing         */
@@ -47,14 +49,11 @@ struct mk_conn {
 	struct mk_out_block *out_head, *out_tail;
 	struct mk_conn_trip *trip;     /* on the way to another worker          */
 	struct mk_task flush;
-	struct event ev;
 	struct mk_wtimer timer;        /* for resume_ms and stall_ms            */
 	struct mk_shaper in;           /* bytes; set by the owner, else no limit */
 	uint32_t resume_ms, stall_ms;  /* deadlines, wrapping; see flags        */
 	uint32_t out_bytes, out_limit;
-	int fd;
 	uint16_t flags;                /* conn.c's                              */
-	uint8_t watched;               /* EV_READ | EV_WRITE that are registered */
 	uint8_t why;                   /* enum mk_conn_close, while one is due  */
 };
 

@@ -120,7 +120,7 @@ static void on_closed(struct mk_conn *c, enum mk_conn_close why)
 	mk_conn_close(c, e->linger_ms, on_done);
 }
 
-static const struct mk_conn_ops ops = { on_data, on_secured, on_closed };
+static const struct mk_conn_ops ops = { on_data, on_secured, on_closed, NULL };
 
 /* ---- doing things on a worker ------------------------------------------------------ */
 
@@ -192,7 +192,7 @@ static size_t got_n(struct end *e)
 static void do_start(struct end *e, const void *arg)
 {
 	const uint32_t *limit = arg;
-	int fd = e->conn.fd;
+	int fd = e->conn.watch.fd;
 
 	mk_conn_init(&e->conn, fd, &ops, *limit);
 	mk_conn_start(&e->conn);
@@ -211,7 +211,7 @@ static struct end *end_new(uint32_t limit, bool small)
 	if (small)
 		assert_int_equal(setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room), 0);
 	pthread_mutex_init(&e->lock, NULL);
-	e->conn.fd = fd[0];
+	e->conn.watch.fd = fd[0];
 	e->peer = fd[1];
 	e->linger_ms = 1000;
 	on_worker(0, e, do_start, &limit);

@@ -29,8 +29,7 @@ struct prefix { struct in6_addr ip; unsigned bits; };
 
 struct lane {
 	struct mk_listener *l;
-	struct mk_worker *worker;
-	struct event ev;
+	struct mk_watch watch;         /* fd < 0: -errno                        */
 	struct mk_wtimer pause;
 	struct mk_list waiting;        /* of struct newcomer                    */
 	int fd;
@@ -55,7 +54,7 @@ struct mk_listener {
 struct newcomer {
 	struct mk_list node;
 	struct lane *lane;
-	struct event ev;
+	struct mk_watch watch;
 	struct mk_wtimer timer;
 	struct mk_addr peer;
 	int fd;
@@ -170,10 +169,18 @@ static void admit(struct mk_listener *l, int fd, const struct mk_addr *peer)
 /* fd isn't closed. */
 static void newcomer_free(struct newcomer *c)
 {
-	event_del(&c->ev);
+	mk_watch_set(&c->watch, 0);
 	mk_wtimer_stop(&c->timer);
 	mk_list_remove(&c->node);
 	mk_free(c);
+}
+
+static void newcomer_drop(struct newcomer *c)
+{
+	int fd = c->watch.fd;
+
+	newcomer_free(c);
+	close(fd);
 }
 
 static void newcomer_refuse(struct newcomer *c, const char *why)
@@ -184,8 +191,7 @@ static void newcomer_refuse(struct newcomer *c, const char *why)
 	mk_log(NULL, MK_INFO, "no PROXY header from a trusted proxy", "listener=%s ip=%s reason=\"%s\"",
 		c->lane->l->name, ip, why);
 	mk_metric_bump(c->lane->l->m_proxy, 1);
-	close(c->fd);
-	newcomer_free(c);
+	newcomer_drop(c);
 }
 
 static void on_proxy_timeout(struct mk_wtimer *t)
@@ -193,17 +199,16 @@ static void on_proxy_timeout(struct mk_wtimer *t)
 	newcomer_refuse(MK_CONTAINER(t, struct newcomer, timer), "timeout");
 }
 
-static void on_proxy_bytes(evutil_socket_t fd, short what, void *arg)
+static void on_proxy_bytes(struct mk_watch *w, unsigned events)
 {
-	struct newcomer *c = arg;
+	struct newcomer *c = MK_CONTAINER(w, struct newcomer, watch);
 	struct mk_listener *l = c->lane->l;
 	struct mk_proxy head;
 	struct mk_addr peer;
 	ssize_t got, taken;
-	int r;
+	int fd = w->fd, r;
 
-	(void)what;
-	mk_worker_awake();
+	(void)events;
 	/* What follows the header is the stream's: look first, then take only
 	 * what belongs to it. */
 	got = recv(fd, c->bytes + c->n, sizeof c->bytes - c->n, MSG_PEEK);
@@ -231,37 +236,47 @@ static void on_proxy_bytes(evutil_socket_t fd, short what, void *arg)
 	admit(l, fd, &peer);
 }
 
+static const struct mk_watch_ops newcomer_ops = { .event = on_proxy_bytes };
+
 static void newcomer_add(struct lane *lane, int fd, const struct mk_addr *peer)
 {
 	struct newcomer *c = mk_alloc(sizeof *c);
 
 	c->lane = lane;
-	c->fd = fd;
 	c->peer = *peer;
 	mk_list_push(&lane->waiting, &c->node);
 	mk_wtimer_start(&c->timer, PROXY_MS, on_proxy_timeout);
-	event_assign(&c->ev, lane->worker->base, fd, EV_READ | EV_PERSIST, on_proxy_bytes, c);
-	event_add(&c->ev, NULL);
+	mk_watch_init(&c->watch, fd, &newcomer_ops);
+	if (mk_watch_set(&c->watch, MK_WATCH_IN) < 0)
+		newcomer_drop(c);
 }
 
 /* ---- lanes --------------------------------------------------------------------- */
 
-static void on_pause_end(struct mk_wtimer *t)
-{
-	event_add(&MK_CONTAINER(t, struct lane, pause)->ev, NULL);
-}
+static void on_pause_end(struct mk_wtimer *t);
 
 static void lane_pause(struct lane *lane)
 {
-	event_del(&lane->ev);
+	mk_watch_set(&lane->watch, 0);
 	mk_wtimer_start(&lane->pause, PAUSE_MS, on_pause_end);
+}
+
+static void lane_go(struct lane *lane)
+{
+	if (mk_watch_set(&lane->watch, MK_WATCH_IN) < 0)
+		lane_pause(lane);
+}
+
+static void on_pause_end(struct mk_wtimer *t)
+{
+	lane_go(MK_CONTAINER(t, struct lane, pause));
 }
 
 static int accept_one(struct lane *lane, struct mk_addr *peer)
 {
 	struct sockaddr_storage from;
 	socklen_t n = sizeof from;
-	int fd = accept4(lane->fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(lane->watch.fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd >= 0)
 		set_addr(peer, &from);
@@ -292,13 +307,11 @@ static void lane_shed(struct lane *lane)
 	}
 }
 
-static void on_accept(evutil_socket_t listening, short what, void *arg)
+static void on_accept(struct mk_watch *w, unsigned events)
 {
-	struct lane *lane = arg;
+	struct lane *lane = MK_CONTAINER(w, struct lane, watch);
 
-	(void)listening;
-	(void)what;
-	mk_worker_awake();
+	(void)events;
 	if (lane->reserve < 0)
 		lane->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
@@ -334,14 +347,14 @@ static void on_accept(evutil_socket_t listening, short what, void *arg)
 	}
 }
 
+static const struct mk_watch_ops lane_ops = { .event = on_accept };
+
 static void lane_open(struct mk_worker *w, void *arg)
 {
 	struct mk_listener *l = arg;
 	struct lane *lane = &l->lanes[w->index];
 
-	lane->worker = w;
-	event_assign(&lane->ev, w->base, lane->fd, EV_READ | EV_PERSIST, on_accept, lane);
-	event_add(&lane->ev, NULL);
+	lane_go(lane);
 }
 
 static void lane_close(struct mk_worker *w, void *arg)
@@ -350,12 +363,11 @@ static void lane_close(struct mk_worker *w, void *arg)
 	struct lane *lane = &l->lanes[w->index];
 	struct mk_list *n;
 
-	event_del(&lane->ev);
+	mk_watch_set(&lane->watch, 0);
 	mk_wtimer_stop(&lane->pause);
 	while ((n = mk_list_first(&lane->waiting)) != NULL) {
 		struct newcomer *c = MK_CONTAINER(n, struct newcomer, node);
-		close(c->fd);
-		newcomer_free(c);
+		newcomer_drop(c);
 	}
 }
 
@@ -364,8 +376,8 @@ static void lane_close(struct mk_worker *w, void *arg)
 static void listener_free(struct mk_listener *l)
 {
 	for (unsigned i = 0; i < l->lane_n; i++) {
-		if (l->lanes[i].fd >= 0)
-			close(l->lanes[i].fd);
+		if (l->lanes[i].watch.fd >= 0)
+			close(l->lanes[i].watch.fd);
 		if (l->lanes[i].reserve >= 0)
 			close(l->lanes[i].reserve);
 	}
@@ -519,16 +531,17 @@ int mk_listener_start(const struct mk_listener_conf *conf, struct mk_diag *d,
 		lane->l = l;
 		lane->reserve = -1;
 		mk_list_init(&lane->waiting);
-		lane->fd = conf->inherited_fd > 0 ? adopt_socket(conf->inherited_fd)
-			: open_socket(address, l->port, backlog);
-		if (lane->fd < 0) {
+		mk_watch_init(&lane->watch, conf->inherited_fd > 0
+			? adopt_socket(conf->inherited_fd)
+			: open_socket(address, l->port, backlog), &lane_ops);
+		if (lane->watch.fd < 0) {
 			mk_diag_add(d, "listener %s: %s, port %u: %s", l->name,
 				address[0] != '\0' ? address : "all addresses",
-				(unsigned)l->port, strerror(-lane->fd));
+				(unsigned)l->port, strerror(-lane->watch.fd));
 			goto fail;
 		}
 		/* Port 0: the kernel picks one for the first, then all have it. */
-		l->port = port_of(lane->fd);
+		l->port = port_of(lane->watch.fd);
 		lane->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	}
 	make_metrics(l);

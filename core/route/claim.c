@@ -5,9 +5,9 @@
  * claimed of the host type of example.org, so that a service for 100,000 domains
  * costs a row in one dispatch. Any thread.
  */
-#include "route/claim.h"
-
+#include <stdio.h>
 #include <meerkat/claim.h>
+#include "route/claim.h"
 #include "base/ban.h"
 
 #define HOST_SUFFIX ".@HOST@"

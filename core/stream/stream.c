@@ -1222,8 +1222,31 @@ static void on_closed(struct mk_conn *c, enum mk_conn_close why)
 	closed(stream_of(c), why);
 }
 
+/* What a stanza from its client will touch, as far as that is known. */
+static void soon(struct mk_conn *c, unsigned step)
+{
+	const struct mk_stream *st = stream_of(c);
+	const struct mk_session *s;
+
+	if (step == 0) {
+		mk_prefetch(st, sizeof *st);
+		return;
+	}
+	s = st->session;
+	if (s == NULL)
+		return;
+	if (step == 1) {
+		mk_prefetch(s, sizeof *s);
+		mk_prefetch(st->jid, 64);
+		return;
+	}
+	mk_prefetch(s->entity, sizeof *s->entity);
+	mk_prefetch(s->jid, 64);
+	mk_prefetch(s->slots, 64);
+}
+
 static const struct mk_conn_ops conn_ops = {
-	.data = on_data, .secured = secured, .closed = on_closed
+	.data = on_data, .secured = secured, .closed = on_closed, .soon = soon
 };
 
 /* ---- coming and moving ------------------------------------------------------------------- */
