@@ -16,17 +16,30 @@
 #include <time.h>
 
 #include "xml/stanza.h"
+#include "base/assert.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/ban.h"
 
-#define APPEND_BATCH   16000
+#define APPEND_BATCH   32000
+#define BLOCK_SIZE     (64 << 10)      /* of rows of one thread             */
 #define APPEND_BACKOFF_MAX (2 * 1000)  /* ms                                */
 #define WAIT_MAX       (10 * 1000)     /* ms, of mk_append_wait             */
 #define WAIT_SLICE     100             /* ms, until it looks at the breaker */
 
+/* Rows of one thread, one behind the other; goes when all of them are gone. */
+struct block {
+	_Atomic uint32_t users;        /* rows, and the thread that fills it    */
+	uint32_t size, used;
+	_Alignas(16) char data[];
+};
+static _Thread_local struct block *filling;
+static pthread_key_t filling_key;      /* lets it go with its thread            */
+static pthread_once_t filling_once = PTHREAD_ONCE_INIT;
+
 struct mk_append_row {
 	struct mk_list node;
+	struct block *block;
 	const struct mk_table *table;
 	struct mk_stanza *stanza;      /* ref, or NULL                          */
 	struct mk_stanza *ticket;      /* whose ticket this is; kept by stanza  */
@@ -53,6 +66,56 @@ unsigned mk_append_queued(void)
 	return (unsigned)atomic_load(&queued);
 }
 
+static void block_release(void *block)
+{
+	struct block *b = block;
+
+	if (atomic_fetch_sub_explicit(&b->users, 1, memory_order_acq_rel) == 1)
+		mk_free(b);
+}
+
+static void filling_init(void)
+{
+	if (pthread_key_create(&filling_key, block_release) != 0)
+		mk_assert_failed("no key of a thread is left", __FILE__, __LINE__);
+}
+
+static struct block *block_new(size_t size)
+{
+	struct block *b = mk_realloc(NULL, sizeof *b + size);
+
+	atomic_init(&b->users, 1);
+	b->size = (uint32_t)size;
+	b->used = 0;
+	return b;
+}
+
+/* Rows are made on one thread and freed on another, thousands at a time: by themselves
+ * each would take and give back the allocator's locks. */
+static struct mk_append_row *row_new(size_t bytes)
+{
+	struct block *b = filling;
+	struct mk_append_row *row;
+
+	bytes = (bytes + 15) & ~(size_t)15;
+	if (bytes > BLOCK_SIZE / 4) {
+		b = block_new(bytes);
+	} else {
+		if (b == NULL || b->size - b->used < bytes) {
+			pthread_once(&filling_once, filling_init);
+			if (b != NULL)
+				block_release(b);
+			b = filling = block_new(BLOCK_SIZE);
+			pthread_setspecific(filling_key, b);
+		}
+		atomic_fetch_add_explicit(&b->users, 1, memory_order_relaxed);
+	}
+	row = (struct mk_append_row *)(b->data + b->used);
+	b->used += (uint32_t)bytes;
+	*row = (struct mk_append_row){ .block = b };
+	return row;
+}
+
 static struct mk_append_row *row_copy(const struct mk_table_info *info,
 	const struct mk_value *v)
 {
@@ -61,7 +124,7 @@ static struct mk_append_row *row_copy(const struct mk_table_info *info,
 	for (uint32_t i = 0; i < info->columns; i++)
 		bytes += mk_value_str(&v[i]).n;
 	struct mk_append_row *row =
-		mk_alloc(sizeof *row + info->columns * sizeof *v + bytes);
+		row_new(sizeof *row + info->columns * sizeof *v + bytes);
 	char *p = (char *)&row->v[info->columns];
 	for (uint32_t i = 0; i < info->columns; i++) {
 		struct mk_str s = mk_value_str(&v[i]);
@@ -82,7 +145,7 @@ static void row_free(struct mk_append_row *row)
 	if (row->ticket != NULL)
 		mk_stanza_ticket_done(row->ticket);
 	mk_stanza_unref(&row->stanza);
-	mk_free(row);
+	block_release(row->block);
 }
 
 static void deadline(struct timespec *until, int64_t ms)
