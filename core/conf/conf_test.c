@@ -354,7 +354,7 @@ static void test_defaults_are_those_of_S_09(void **state)
 	assert_int_equal(c->backends[0].threads, 4);
 	assert_null(c->backends[0].node);
 	assert_int_equal(c->append_queue, 200000);
-	assert_int_equal(c->append_wait_ms, 200);
+	assert_int_equal(c->append_wait_ms, 500);
 	assert_int_equal(c->start_wait_ms, 24 * 3600 * 1000);
 	assert_int_equal(c->journal_segment, 16 << 20);
 	assert_int_equal(c->journal_max, INT64_C(2) << 30);

@@ -137,7 +137,7 @@ static const struct mk_conf_item storage_items[] = {
 		"Backend of the tables that no other is named for."),
 	INT(C, "append_queue", append_queue, RESTART, "200000", "64..10000000",
 		"Rows that may wait for write-behind; with more, senders wait."),
-	TIME(C, "append_wait", append_wait_ms, RESTART, "200ms", "0..1s",
+	TIME(C, "append_wait", append_wait_ms, RESTART, "500ms", "0..1s",
 		"Longest wait of rows for company before they are written behind."),
 	TIME(C, "start_wait", start_wait_ms, RESTART, "1d", "0..365d",
 		"How long the start waits for a database that can't be reached yet; 0 = not at all."),
