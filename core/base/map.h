@@ -31,6 +31,17 @@ void mk_map_init(struct mk_map *m, mk_map_eq_fn *eq);
 void mk_map_fini(struct mk_map *m);
 struct mk_map_node *mk_map_find(const struct mk_map *m, uint64_t hash,
                                 const void *key, size_t key_n);
+/* Into the caches: where the object of that hash is looked for. */
+static inline void mk_map_prefetch(const struct mk_map *m, uint64_t hash)
+{
+	if (m->slot != NULL)
+		__builtin_prefetch(&m->slot[hash & m->mask]);
+}
+/* What is looked at first for that hash: mostly the object. NULL: none. */
+static inline struct mk_map_node *mk_map_first(const struct mk_map *m, uint64_t hash)
+{
+	return m->slot != NULL ? m->slot[hash & m->mask] : NULL;
+}
 /* The caller has made sure that the key isn't there. */
 void mk_map_insert(struct mk_map *m, struct mk_map_node *n, uint64_t hash);
 /* n must be in m. */

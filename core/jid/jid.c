@@ -15,7 +15,7 @@
 #include "jid/prep.h"
 #include "base/ban.h"
 
-#define CACHE_SETS 2048                /* of two ways                       */
+#define CACHE_SETS 4096                /* of two ways                       */
 #define CACHE_TEXT_MAX 256
 
 struct way { uint64_t key; struct mk_jid *jid; };

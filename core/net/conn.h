@@ -45,16 +45,16 @@ struct mk_conn {
 		void (*done)(struct mk_conn *c);       /* while closing         */
 	};
 	struct mk_worker *worker;
-	struct mk_tls *tls;            /* NULL = plain                          */
 	struct mk_out_block *out_head, *out_tail;
-	struct mk_conn_trip *trip;     /* on the way to another worker          */
+	uint32_t out_bytes, out_limit;
 	struct mk_task flush;
+	struct mk_tls *tls;            /* NULL = plain                          */
+	uint16_t flags;                /* conn.c's                              */
+	uint8_t why;                   /* enum mk_conn_close, while one is due  */
+	struct mk_conn_trip *trip;     /* on the way to another worker          */
 	struct mk_wtimer timer;        /* for resume_ms and stall_ms            */
 	struct mk_shaper in;           /* bytes; set by the owner, else no limit */
 	uint32_t resume_ms, stall_ms;  /* deadlines, wrapping; see flags        */
-	uint32_t out_bytes, out_limit;
-	uint16_t flags;                /* conn.c's                              */
-	uint8_t why;                   /* enum mk_conn_close, while one is due  */
 };
 
 /* How long output may wait without the peer taking any of it (60 s at first).

@@ -80,6 +80,7 @@ static void arrived(struct mk_msg *m)
 void mk_parcel_send(struct mk_parcel *p, struct mk_worker *w)
 {
 	if (w == mk_self) {
+		mk_entity_soon(p->to->bare_hash);
 		p->task.run = run_task;
 		mk_worker_run(&p->task);
 	} else {

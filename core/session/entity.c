@@ -54,6 +54,34 @@ struct mk_entity *mk_entity_find(const struct mk_jid *bare)
 	return n != NULL ? MK_CONTAINER(n, struct mk_entity, node) : NULL;
 }
 
+void mk_entity_soon(uint64_t hash)
+{
+	struct mk_tables *t = mk_tables();
+	const struct mk_map_node *n;
+	const struct mk_entity *e;
+
+	memmove(t->soon + 1, t->soon, sizeof t->soon - sizeof t->soon[0]);
+	t->soon[0] = hash;
+	mk_map_prefetch(&t->entities, hash);
+	if ((n = mk_map_first(&t->entities, t->soon[1])) != NULL)
+		mk_prefetch(MK_CONTAINER(n, struct mk_entity, node), sizeof *e);
+	if ((n = mk_map_first(&t->entities, t->soon[2])) != NULL) {
+		e = MK_CONTAINER(n, struct mk_entity, node);
+		mk_prefetch(e->jid, 64);
+		mk_prefetch(e->slots, 64);
+		mk_prefetch(e->sessions, sizeof *e->sessions);
+	}
+	if ((n = mk_map_first(&t->entities, t->soon[3])) != NULL) {
+		const struct mk_session *s = MK_CONTAINER(n, struct mk_entity, node)->sessions;
+		if (s != NULL) {
+			mk_prefetch(s->jid, 64);
+			mk_prefetch(s->slots, 64);
+			if (s->stream != NULL)
+				s->transport->soon(s->stream);
+		}
+	}
+}
+
 struct mk_entity *mk_entity_get(const struct mk_jid *j)
 {
 	struct mk_entity *e = mk_entity_find(j);

@@ -21,6 +21,8 @@ struct mk_transport_ops {
 	void (*send)(struct mk_stream *st, struct mk_stanza *s, const struct mk_jid *to);
 	/* An element that is no stanza. */
 	void (*write)(struct mk_stream *st, const struct mk_elem *e);
+	/* send() comes in this turn: memory for it may be fetched. */
+	void (*soon)(const struct mk_stream *st);
 	/* As mk_session_unsent. */
 	uint32_t (*unsent)(struct mk_stream *st);
 	/* Stream error (condition NULL: none) and the end; the session has

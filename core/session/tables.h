@@ -17,9 +17,13 @@ struct mk_tables {
 	struct mk_list committing;     /* session/commit.c: sessions that wait  */
 	struct mk_msg commit_msg;
 	_Atomic bool commit_posted;    /* any thread                            */
+	uint64_t soon[4];              /* session/entity.c: hashes, the last one first */
 };
 static inline struct mk_tables *mk_tables(void) { return mk_self->core; }
 
+/* Something for the entity of that hash, if there is one here, comes in this turn:
+ * what delivery needs is fetched into the caches, a step at each of the next calls. */
+void mk_entity_soon(uint64_t bare_hash);
 /* Appends to what waits for e, which is held. Takes p. */
 void mk_entity_queue(struct mk_entity *e, struct mk_parcel *p);
 /* Hands p to its worker (this one's run queue, or a mailbox). Takes p. */

@@ -234,9 +234,14 @@ static inline void house_close(struct mk_stream *st, const char *condition, cons
 	mk_session_unref(&c->session);
 }
 
+static inline void house_soon(const struct mk_stream *st)
+{
+	(void)st;
+}
+
 static const struct mk_transport_ops house_transport = {
-	.carry = house_carry, .send = house_send, .write = house_write, .unsent = house_unsent,
-	.close = house_close
+	.carry = house_carry, .send = house_send, .write = house_write, .soon = house_soon,
+	.unsent = house_unsent, .close = house_close
 };
 
 /* "a=r" or "a=conflict". A stream that went is not touched. */

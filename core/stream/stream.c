@@ -172,6 +172,11 @@ void mk_stream_write(struct mk_stream *st, const struct mk_elem *e)
 	put(st, b->p, b->n);
 }
 
+static void transport_soon(const struct mk_stream *st)
+{
+	mk_prefetch(&st->jid, sizeof *st - offsetof(struct mk_stream, jid) + (st->link == NULL ? 128 : 0));
+}
+
 static void transport_send(struct mk_stream *st, struct mk_stanza *s, const struct mk_jid *to)
 {
 	struct mk_buf *b = &mk_self->scratch;
@@ -453,7 +458,7 @@ static uint32_t transport_unsent(struct mk_stream *st)
 
 const struct mk_transport_ops mk_stream_transport = {
 	.carry = transport_carry, .send = transport_send, .write = mk_stream_write,
-	.unsent = transport_unsent, .close = transport_close
+	.soon = transport_soon, .unsent = transport_unsent, .close = transport_close
 };
 
 /* ---- timers ------------------------------------------------------------------------------ */
@@ -1229,7 +1234,7 @@ static void soon(struct mk_conn *c, unsigned step)
 	const struct mk_session *s;
 
 	if (step == 0) {
-		mk_prefetch(st, sizeof *st);
+		mk_prefetch(&st->c2s, sizeof *st - offsetof(struct mk_stream, c2s));
 		return;
 	}
 	s = st->session;

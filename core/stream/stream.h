@@ -74,35 +74,36 @@ enum mk_stream_flag {
 };
 
 struct mk_stream {
-	uint32_t magic;
-	uint8_t phase;
-	uint16_t flags;
-	uint16_t attempts;             /* failed ones, in thirds: sasl.c        */
-	uint16_t busy;                 /* callbacks that still look at it       */
-	uint32_t scanned;              /* bytes of partial the scanner has seen */
-	struct mk_conn *conn;          /* part of us (tcp), or of link          */
-	struct mk_link *link;          /* NULL = TCP                            */
-	struct mk_scan scan;
-	struct mk_buf *partial;        /* an element that is not complete       */
-	struct mk_jid *jid;            /* bare, once authenticated              */
-	struct mk_domain *domain;      /* of the header's to                    */
-	struct mk_session *session;    /* ref                                   */
 	struct mk_sasl *sasl;          /* exchange going on                     */
 	struct mk_elem *sasl2;         /* <authenticate/>, in sasl's arena      */
-	struct mk_c2s *c2s;            /* ref                                   */
 	char *seed, *lang, *from, *user_agent; /* NULL mostly                   */
-	struct mk_shaper *stanzas;     /* NULL = not limited                    */
 	struct mk_list list;           /* one of the worker's, by phase         */
 	struct mk_wtimer timer;        /* to authenticate; later keep-alive     */
-	mk_usec last_in;
 	struct mk_addr peer;
+	uint16_t attempts;             /* failed ones, in thirds: sasl.c        */
+	uint8_t inline_waits;          /* a bind waits by mk_inline_wait        */
 	void (*arrived)(struct mk_stream *st); /* at home, after a move         */
 	struct mk_stanza *bind_request;/* while a bind waits                    */
 	struct mk_elem *success;       /* SASL2's, in sasl's arena, likewise    */
-	uint8_t inline_waits;          /* and by mk_inline_wait                 */
 	/* of a link's */
 	int64_t keepalive_ms;          /* -1: as limits say                     */
 	char *see_other_uri;
+	/* From here on: what each stanza needs, next to the connection. */
+	struct mk_c2s *c2s;            /* ref                                   */
+	struct mk_domain *domain;      /* of the header's to                    */
+	struct mk_scan scan;
+	uint32_t scanned;              /* bytes of partial the scanner has seen */
+	struct mk_buf *partial;        /* an element that is not complete       */
+	struct mk_shaper *stanzas;     /* NULL = not limited                    */
+	mk_usec last_in;
+	struct mk_jid *jid;            /* bare, once authenticated              */
+	struct mk_session *session;    /* ref                                   */
+	uint32_t magic;
+	uint16_t flags;
+	uint8_t phase;
+	uint16_t busy;                 /* callbacks that still look at it       */
+	struct mk_link *link;          /* NULL = TCP                            */
+	struct mk_conn *conn;          /* part of us (tcp), or of link          */
 };
 struct mk_tcp_stream {
 	struct mk_stream st;
