@@ -152,7 +152,20 @@ static bool is_eligible(const struct mk_ev_stanza *ev, int way)
 
 /* ---- copies -------------------------------------------------------------------- */
 
-static struct mk_stanza *copy_of(const struct mk_ev_stanza *ev, int way)
+/* XEP-0313 3.4: the id in the archive of who sent it, which the recipient must not see. */
+static void add_id(struct mk_inst *i, const struct mk_ev_stanza *ev, struct mk_elem *message)
+{
+	struct mk_inst *archive;
+	struct mk_elem *id;
+
+	if (mk_service_get(i, "archive", 1, &archive) == NULL || !mk_stanza_storable(ev->stanza))
+		return;
+	id = mk_elem_add(message, "stanza-id", "urn:xmpp:sid:0");
+	mk_elem_set(id, "by", mk_jid_full(mk_entity_jid(ev->entity)));
+	mk_elem_setf(id, "id", "%lld", (long long)mk_stanza_uid(ev->stanza));
+}
+
+static struct mk_stanza *copy_of(struct mk_inst *i, const struct mk_ev_stanza *ev, int way)
 {
 	const struct mk_elem *root = mk_stanza_elem(ev->stanza);
 	struct mk_stanza *s = mk_stanza_new(MK_MESSAGE, mk_elem_attr(root, "type"),
@@ -164,6 +177,8 @@ static struct mk_stanza *copy_of(const struct mk_ev_stanza *ev, int way)
 
 	mk_elem_set(inner, "from", mk_jid_full(ev->from));
 	mk_elem_set(inner, "to", mk_jid_full(ev->to));
+	if (way == SENT)
+		add_id(i, ev, inner);
 	mk_elem_adopt(forwarded, inner);
 	return s;
 }
@@ -187,7 +202,7 @@ static void copy(struct mk_inst *i, const struct mk_ev_stanza *ev, int way)
 		s = mk_session_next(s);
 	if (s == NULL || !is_eligible(ev, way))
 		return;
-	made = copy_of(ev, way);
+	made = copy_of(i, ev, way);
 	note_copied(ev, way == SENT ? ev->to : ev->from);
 	for (; s != NULL; s = mk_session_next(s))
 		if (is_for(ev, s, way)) {
@@ -268,7 +283,9 @@ static int start(struct mk_inst *i)
 	return mk_disco_feature(i, MK_DISCO_HOST, "urn:xmpp:carbons:rules:0");
 }
 
+static const char *const needs[] = { "?svc:archive/1", NULL };
+
 MK_PLUGIN(carbons, "carbons", .flags = MK_PLUGIN_PER_TYPE, .version = "1.0",
 	.license = "BSD-2-Clause",
 	.summary = "Copies messages to all of a user's clients (XEP-0280).",
-	.metrics = metrics, .load = load, .start = start)
+	.needs = needs, .metrics = metrics, .load = load, .start = start)

@@ -376,14 +376,15 @@ static enum mk_store_status read_page(struct query *q, struct mk_iq_req *r, stru
 	size_t bytes = 0;
 	enum mk_store_status s = MK_STORE_OK;
 	bool filters = q->with != NULL || q->groupchat == 0;
-	uint32_t k = 0;
+	uint32_t k = 0, want = q->max + (filters ? 1 : 0);
 
-	while (q->n < q->max && bytes < PAGE_BYTES && page.more) {
+	/* Of rows that may be none of the results, one more tells whether there is more. */
+	while (q->n < want && bytes < PAGE_BYTES && page.more) {
 		range.limit = filters ? READ_MAX : q->max - q->n;
 		s = box_read(st, o, &range, &page);
 		if (s != MK_STORE_OK)
 			return s;
-		for (k = 0; k < page.n && q->n < q->max && bytes < PAGE_BYTES; k++)
+		for (k = 0; k < page.n && q->n < want && bytes < PAGE_BYTES; k++)
 			bytes += result_make(q, r, &page.e[k]);
 		if (page.n == 0)
 			break;
@@ -393,6 +394,10 @@ static enum mk_store_status read_page(struct query *q, struct mk_iq_req *r, stru
 			range.after = page.e[k - 1].id;
 	}
 	q->is_complete = !page.more && k == page.n;
+	if (q->n > q->max) {
+		mk_stanza_unref(&q->result[--q->n]);
+		q->is_complete = false;
+	}
 	if (range.backward)
 		turn_around(q);
 	return s;
