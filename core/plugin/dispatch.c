@@ -164,6 +164,32 @@ static bool iq_clash(const struct mk_iq *a, const struct mk_iq *b, bool same_ins
 	       mk_streq(a->name, b->name);
 }
 
+static void build_secrets(struct build *b)
+{
+	uint32_t n = 0;
+
+	for (uint32_t x = 0; x < b->inst_n; x++)
+		MK_LIST_EACH(node, &b->inst[x]->iqs)
+			n += (MK_CONTAINER(node, struct mk_reg_iq, node)->iq.flags & MK_IQ_SECRET) != 0;
+	b->d->secrets = mk_arena_alloc(b->a, (n + 1) * sizeof *b->d->secrets);
+	for (uint32_t x = 0; x < b->inst_n; x++)
+		MK_LIST_EACH(node, &b->inst[x]->iqs) {
+			const struct mk_reg_iq *r = MK_CONTAINER(node, struct mk_reg_iq, node);
+			if (r->iq.flags & MK_IQ_SECRET)
+				b->d->secrets[b->d->secret_count++] = mk_strz(r->iq.xmlns);
+		}
+}
+
+bool mk_dispatch_is_secret(const struct mk_dispatch *d, const char *xml, size_t n)
+{
+	if (n < 3 || memcmp(xml, "<iq", 3) != 0)
+		return false;
+	for (uint32_t k = 0; k < d->secret_count; k++)
+		if (memmem(xml, n, d->secrets[k].p, d->secrets[k].n) != NULL)
+			return true;
+	return false;
+}
+
 static void build_iqs(struct build *b)
 {
 	mk_map_init(&b->d->iqs, xmlns_eq);
@@ -307,6 +333,7 @@ static int build_one(struct mk_host_type *t, struct mk_diag *diag)
 		collect(&b, mk_global_type);
 	build_hooks(&b);
 	build_iqs(&b);
+	build_secrets(&b);
 	BUILD_LIST(&b, nonzas, mk_reg_nonza, nonzas, nonza_count, r, r);
 	BUILD_LIST(&b, features, mk_reg_feature, features, feature_count, r, r);
 	BUILD_LIST(&b, inlines, mk_reg_inline, inlines, inline_count, r, r);

@@ -36,6 +36,7 @@ struct mk_dispatch {
 	_Atomic uint32_t refs;
 	struct mk_chain chain[MK_HOOK_COUNT][MK_MATCH_BITS];   /* [hook][bit]   */
 	struct mk_map iqs;
+	struct mk_str *secrets;        /* xmlns of those that are MK_IQ_SECRET  */
 	struct { struct mk_inst *inst; const struct mk_reg_nonza *r; } *nonzas;
 	struct { struct mk_inst *inst; const struct mk_reg_feature *r; } *features;
 	struct { struct mk_inst *inst; const struct mk_reg_inline *r; } *inlines;
@@ -45,7 +46,7 @@ struct mk_dispatch {
 	struct { struct mk_inst *inst; const struct mk_mech *m; } *mechs; /* strongest first */
 	struct { struct mk_inst *inst; const struct mk_source *s; } *sources; /* auth: order */
 	uint32_t nonza_count, feature_count, inline_count, disco_count, service_count,
-		claim_count, mech_count, source_count;
+		claim_count, mech_count, source_count, secret_count;
 	struct mk_arena *arena;
 };
 
@@ -70,6 +71,9 @@ static inline const struct mk_dispatch *mk_dispatch(const struct mk_host_type *t
 {
 	return atomic_load_explicit(&((struct mk_host_type *)t)->dispatch, memory_order_acquire);
 }
+/* Whether XML that begins an element, and need not be all of it, is of an IQ that
+ * may hold a secret (MK_IQ_SECRET), as clients write them. */
+bool mk_dispatch_is_secret(const struct mk_dispatch *d, const char *xml, size_t n);
 struct mk_dispatch *mk_dispatch_ref(const struct mk_dispatch *d);
 void mk_dispatch_unref(struct mk_dispatch **d);
 /* Builds and publishes; for the global type: of every type. Refuses two IQ or

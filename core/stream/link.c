@@ -134,7 +134,7 @@ static void on_data(struct mk_conn *c, const char *p, size_t n)
 		st->busy++;
 	}
 	l->ops->data(l, p, n);
-	if (secret)
+	if (secret || (st != NULL && (st->flags & MK_ST_SECRET)))
 		explicit_bzero((char *)p, n);
 	if (st != NULL)
 		mk_stream_leave(st);

@@ -909,10 +909,24 @@ static void on_early_element(struct mk_stream *st, const char *p, size_t n)
 	mk_arena_free(&a);
 }
 
+/* One after login: of that, too, nothing stays (MK_IQ_SECRET). */
+static int parse_secret(struct mk_stream *st, struct mk_stanza *s, const char *p, size_t n,
+	struct mk_elem **e)
+{
+	int r;
+
+	s->flags |= MK_STANZA_SECRET;
+	st->flags |= MK_ST_SECRET;
+	r = mk_parse_secret(outer_ns(st), seed_of(st), s->arena, p, n, e);
+	explicit_bzero((char *)p, n);
+	return r;
+}
+
 static void on_element(struct mk_stream *st, const char *p, size_t n)
 {
 	struct mk_stanza *s = NULL;
 	struct mk_elem *e;
+	int r;
 
 	/* <x/> where <stream> is due */
 	if (st->phase == MK_PHASE_HEADER && st->link == NULL) {
@@ -926,8 +940,12 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 	/* Most elements are stanzas of a bound stream: parse into their arena. */
 	if (st->phase == MK_PHASE_BOUND || st->phase == MK_PHASE_AUTHED)
 		s = mk_stanza_alloc();
-	if (mk_parse_elem(parser, outer_ns(st), seed_of(st), s != NULL ? s->arena : &mk_self->turn,
-	                  p, n, &e) < 0) {
+	if (s != NULL && mk_dispatch_is_secret(mk_dispatch(st->domain->type), p, n))
+		r = parse_secret(st, s, p, n, &e);
+	else
+		r = mk_parse_elem(parser, outer_ns(st), seed_of(st),
+			s != NULL ? s->arena : &mk_self->turn, p, n, &e);
+	if (r < 0) {
 		if (s != NULL)
 			mk_stanza_unref(&s);
 		mk_stream_fail(st, "not-well-formed", NULL);
@@ -1091,6 +1109,8 @@ static void keep_partial(struct mk_stream *st, const char *p, size_t n, size_t s
 		mk_buf_add(b, p, n);
 	}
 	st->scanned = (uint32_t)scanned;
+	if (st->jid != NULL && mk_dispatch_is_secret(mk_dispatch(st->domain->type), b->p, b->n))
+		st->flags |= MK_ST_SECRET;
 }
 
 static void on_data(struct mk_conn *c, const char *p, size_t n)
@@ -1117,8 +1137,9 @@ static void on_data(struct mk_conn *c, const char *p, size_t n)
 		left = n, scanned = pos;
 	else
 		left = handle(st, p, n, pos, &scanned);
+	secret |= st->flags & MK_ST_SECRET;
 	keep_partial(st, p + (n - left), left, scanned);
-	if (secret)
+	if (secret || (st->flags & MK_ST_SECRET))
 		explicit_bzero((char *)came.p, came.n);
 	mk_stream_leave(st);
 }
@@ -1183,11 +1204,13 @@ void mk_stream_message(struct mk_stream *st, const char *p, size_t n)
 	struct mk_scan_limits lim;
 	enum mk_scan_result r = MK_SCAN_MORE;
 	size_t used = 0;
+	bool was_secret;
 
 	MK_CHECK(st, MK_STREAM_MAGIC);
 	mk_assert(st->link != NULL);
 	if (stopped(st))
 		return;
+	was_secret = st->flags & MK_ST_SECRET;
 	st->busy++;
 	st->flags |= MK_ST_HANDLING;
 	scan_limits(st, &lim);
@@ -1202,8 +1225,8 @@ void mk_stream_message(struct mk_stream *st, const char *p, size_t n)
 	else
 		refused(st, r);
 	st->flags &= (uint16_t)~MK_ST_HANDLING;
-	/* Nothing is left of what came before login. */
-	if (st->jid != NULL)
+	/* Nothing is left of what came before login, or of the secret before this. */
+	if (st->jid != NULL && was_secret)
 		st->flags &= (uint16_t)~MK_ST_SECRET;
 	mk_stream_leave(st);
 }

@@ -160,6 +160,8 @@ void mk_stanza_unref(struct mk_stanza **sp)
 		if (atomic_load_explicit(&s->wire, memory_order_relaxed) != NULL)
 			wire_drop(s);
 		struct mk_arena *a = s->arena;
+		if (s->flags & MK_STANZA_SECRET)
+			mk_arena_wipe(a);
 		mk_arena_free(&a);
 	}
 }

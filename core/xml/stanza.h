@@ -21,6 +21,7 @@ enum mk_stanza_flag {
 	MK_STANZA_FANOUT = 2,          /* many recipients: keep the rendering   */
 	MK_STANZA_STORABLE = 4,        /* valid once sealed                     */
 	MK_STANZA_REPLAYED = 8,        /* from the journal, at start            */
+	MK_STANZA_SECRET = 64,         /* overwritten when it goes              */
 	MK_STANZA_READ = 32,           /* type, id, lang are those of the root  */
 	MK_STANZA_BAD_TYPE = 16,       /* has a type attribute that its kind doesn't
 	                                * know: <presence/> and <iq/> are answered

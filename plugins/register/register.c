@@ -467,7 +467,7 @@ static enum mk_verdict on_iq(struct mk_inst *i, struct mk_iq_req *r)
 
 static const struct mk_iq iq_register = {
 	.size = sizeof iq_register, .xmlns = NS, .name = "query", .fn = on_iq,
-	.flags = MK_IQ_GET | MK_IQ_SET | MK_IQ_HOST,
+	.flags = MK_IQ_GET | MK_IQ_SET | MK_IQ_HOST | MK_IQ_SECRET,
 };
 
 /* ---- life ----------------------------------------------------------------------------------- */

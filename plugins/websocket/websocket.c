@@ -378,9 +378,8 @@ static void read_frames(struct ws *ws, const char *p, size_t n)
 			fail(ws, PROTOCOL);
 			break;
 		}
-		bool secret = mk_stream_jid(ws->stream) == NULL;
 		on_part(ws, &f);
-		if (secret && f.data_length > 0)
+		if (f.data_length > 0)
 			explicit_bzero((void *)f.data, f.data_length);
 	}
 	ws->reading = false;

@@ -242,6 +242,68 @@ def test_memory_after_logout_from_websocket(make_server, how):
     assert found_in_memory(s, MARKER) == []
 
 
+def pieces(data, n=7):
+    return [data[i:i + n] for i in range(0, len(data), n)]
+
+
+def register(username, password, id_="reg"):
+    return ("<iq xmlns='jabber:client' type='set' id='%s'><query xmlns='jabber:iq:register'><username>%s</username>"
+            "<password>%s</password></query></iq>" % (id_, username, password))
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls", "websocket"])
+@pytest.mark.parametrize("in_pieces", [False, True])
+@pytest.mark.parametrize("when", ["before login", "after it"])
+def test_memory_after_a_password_was_set(make_server, connect, transport, in_pieces, when):
+    """XEP-0077: a new account's, and a new one of an old account; one that is refused, too."""
+    s = make_server({"host_types": {"people": {"plugins": {"register": {
+        "registration": True, "without_tls": True, "per_address": 0, "password_min": 2}}}}},
+        start=False)
+    s.ws_port = s.new_port()
+    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
+                                  "tls": "none", "unsafe_plain_without_tls": True})
+    s.config["host_types"]["people"]["plugins"]["websocket"] = {}
+    s.start()
+    a = s.account()
+    if not readable(s) or s.sanitized:
+        pytest.skip("memory can't be looked into, or is kept by a sanitizer")
+    if transport == "websocket":
+        c = WsClient(s, a).start()
+    else:
+        c = connect(server=s)
+        c.account = a
+        if transport == "tls":
+            c.start()
+        else:
+            c.connect(s.port_plain)
+            c.open()
+    user = a.user
+    if when == "before login":
+        user = "new-" + a.user
+    else:
+        log_in(c, a, a.password)
+    # Names it may not have, words it may not have, and what is right.
+    for name_, password in (("postmaster", MARKER), (user, MARKER + "&#xe000;"),
+                            (user, MARKER)):
+        data = register(name_, password)
+        if in_pieces and transport == "websocket":
+            data = frame(data)
+            for part in pieces(data):
+                c.frames(part)
+                time.sleep(0.002)
+        elif in_pieces:
+            for part in pieces(data):
+                c.send(part)
+                time.sleep(0.002)      # reads of its own: not what is waited for
+        else:
+            c.send(data)
+        answer = c.expect("iq")
+        assert (answer.get("type") == "result") == (name_ == user and password == MARKER)
+    c.kill()
+    wait_gone(s, 0)
+    assert found_in_memory(s, MARKER) == []
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_memory_after_http_basic(make_server, right):
     """The administrator's password is in the settings; a wrong one is nowhere."""

@@ -23,7 +23,7 @@
  *  1.1  mk_count_rows, mk_backend.count: mk_range.limit ends the counting.
  *  1.1  mk_source.threads; MK_AUTH_ELSEWHERE; mk_scram_hashes, mk_scram_keys_make,
  *       mk_scram_keys_find.
- *       mk_ev_strip_if.
+ *       mk_ev_strip_if; MK_IQ_SECRET.
  */
 #ifndef MK_ABI_H
 #define MK_ABI_H

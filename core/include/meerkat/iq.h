@@ -18,6 +18,9 @@ enum mk_iq_flag {
 	MK_IQ_SERVICE = 64,            /* to a service domain that this instance
 	                                * claims (claim.h)                      */
 	MK_IQ_ROOM = 128,              /* to a bare JID at one                  */
+	MK_IQ_SECRET = 256,            /* may hold a password (S-21): what came of it
+	                                * is overwritten when it is read, and its
+	                                * arena when it goes; since 1.1         */
 };
 /*
  * One handler per (xmlns, name, kind of target); a second registration fails

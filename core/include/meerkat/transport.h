@@ -130,7 +130,8 @@ MK_API struct mk_stream *mk_link_stream(const struct mk_link *l);
 MK_API bool mk_stream_takes(const struct mk_stream *st);
 /* Bytes that a message may have now: more are refused, so not worth keeping. */
 MK_API uint32_t mk_stream_message_max(const struct mk_stream *st);
-/* A whole message, borrowed; st takes it (see above). It need not be XML. */
+/* A whole message, borrowed, and overwritten if it held a secret, so not constant;
+ * st takes it (see above). It need not be XML. */
 MK_API void mk_stream_message(struct mk_stream *st, const char *p, size_t n);
 /* The transport's own protocol was broken, or ended without <close/>: the
  * stream ends as if the connection were lost, end is called. */
