@@ -16,6 +16,7 @@ struct place { uint64_t hash; int64_t since_ms, until_ms, count; };
 struct limit {
 	pthread_mutex_t lock;
 	uint64_t seed;
+	struct place all;
 	struct place place[BUCKETS][PLACES];
 };
 
@@ -47,28 +48,38 @@ static uint64_t hash(uint64_t h, const char *z)
 	return h != 0 ? h : 1;
 }
 
-bool limit_take(struct limit *l, const char *key, int64_t max, int64_t window_ms,
-	int64_t now_ms)
+/* That of a key: its own, or else a free one, or the oldest. */
+static struct place *place_of(struct limit *l, const char *key, int64_t now_ms)
 {
-	struct place *p = NULL, *free = NULL;
-	uint64_t h;
-	bool ok;
+	uint64_t h = hash(l->seed, key);
+	struct place *free = NULL;
 
-	if (max == 0)
-		return true;
-	h = hash(l->seed, key);
-	pthread_mutex_lock(&l->lock);
 	for (struct place *x = l->place[h % BUCKETS], *end = x + PLACES; x < end; x++) {
 		if (x->hash != 0 && x->until_ms <= now_ms)
 			memset(x, 0, sizeof *x);
 		if (x->hash == h)
-			p = x;
-		else if (free == NULL || x->since_ms < free->since_ms)
+			return x;
+		if (free == NULL || x->since_ms < free->since_ms)
 			free = x;
 	}
-	if (p == NULL) {
-		p = free;
-		*p = (struct place){ h, now_ms, now_ms + window_ms, 0 };
+	*free = (struct place){ .hash = h };
+	return free;
+}
+
+bool limit_take(struct limit *l, const char *key, int64_t max, int64_t window_ms,
+	int64_t now_ms)
+{
+	struct place *p;
+	bool ok;
+
+	if (max == 0)
+		return true;
+	pthread_mutex_lock(&l->lock);
+	p = key != NULL ? place_of(l, key, now_ms) : &l->all;
+	if (p->count == 0 || p->until_ms <= now_ms) {
+		p->since_ms = now_ms;
+		p->until_ms = now_ms + window_ms;
+		p->count = 0;
 	}
 	ok = p->count < max;
 	p->count += ok;

@@ -12,9 +12,9 @@ struct limit;
 struct limit *limit_new(void);
 void limit_free(struct limit **l);
 /*
- * Counts one by key. false: key has had max of them in the window that its
- * first began, and this one isn't counted. max 0: no limit. now_ms is
- * monotonic.
+ * Counts one by key, or of all together (key NULL; never forgotten). false: key has
+ * had max of them in the window that its first began, and this one isn't counted.
+ * max 0: no limit. now_ms is monotonic.
  */
 bool limit_take(struct limit *l, const char *key, int64_t max, int64_t window_ms,
 	int64_t now_ms);

@@ -71,6 +71,23 @@ static void test_many_keys_take_the_oldest_places(void **state)
 	limit_free(&l);
 }
 
+/* An attacker with many networks must not be able to push it out. */
+static void test_the_count_of_all_is_never_forgotten(void **state)
+{
+	struct limit *l = limit_new();
+	char key[32];
+
+	(void)state;
+	assert_true(limit_take(l, NULL, 1, 1000000, 0));
+	for (int i = 0; i < 100000; i++) {
+		snprintf(key, sizeof key, "key%d", i);
+		assert_true(limit_take(l, key, 1, 1000000, i));
+	}
+	assert_false(limit_take(l, NULL, 1, 1000000, 999999));
+	assert_true(limit_take(l, NULL, 1, 1000000, 1000000));
+	limit_free(&l);
+}
+
 static void test_what_an_address_counts_as(void **state)
 {
 	static const struct { const char *address, *key; } cases[] = {
@@ -95,6 +112,7 @@ int main(void)
 		cmocka_unit_test(test_zero_is_no_limit),
 		cmocka_unit_test(test_a_lower_limit_counts_at_once),
 		cmocka_unit_test(test_many_keys_take_the_oldest_places),
+		cmocka_unit_test(test_the_count_of_all_is_never_forgotten),
 		cmocka_unit_test(test_what_an_address_counts_as),
 	};
 	return cmocka_run_group_tests_name("register/limit", tests, NULL, NULL);

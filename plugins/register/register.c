@@ -224,7 +224,7 @@ static bool is_within_limits(struct mk_inst *i, const struct register_conf *c, c
 	/* By address first, so that one does not use up what is for all. */
 	limit_key_of_address(key + 8, remote);
 	return limit_take(l, key, c->per_address, c->period, now_ms) &&
-	       limit_take(l, "all", c->total, c->period, now_ms);
+	       limit_take(l, NULL, c->total, c->period, now_ms);
 }
 
 static void try_to_register(struct mk_inst *i, struct mk_stream *st, const char *id,
