@@ -734,7 +734,8 @@ static void on_nonza(struct mk_stream *st, const struct mk_elem *e)
 	                 !mk_conn_is_secure(st->conn);
 	if (!tls_first && mk_sasl_element(st, e))
 		return;
-	r = tls_first ? NULL : nonza(st, e, &inst);
+	/* Nothing else while an exchange goes on (XEP-0388 2.4). */
+	r = tls_first || st->sasl != NULL ? NULL : nonza(st, e, &inst);
 	if (r != NULL && (r->states & state)) {
 		r->fn(inst, st, e);
 		mk_stream_after_handler(st);

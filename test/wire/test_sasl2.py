@@ -170,13 +170,47 @@ def test_downgrade_protection(c):
 
 
 def test_never_twice(c):
+    """2.8: a stream error."""
     c.sasl2("PLAIN")
     c.recv()
     c.send("<authenticate xmlns='%s' mechanism='PLAIN'/>" % NS.SASL2)
-    try:
-        assert name(c.recv()) == "failure"
-    except StreamClosed:
-        pass
+    c.expect_stream_error("policy-violation")
+
+
+@pytest.mark.parametrize("profile", ["SASL2", "classic"])
+@pytest.mark.parametrize("what", [
+    "<presence/>", "<message to='x@y.example'><body>x</body></message>",
+    "<iq type='get' id='r'><query xmlns='jabber:iq:register'/></iq>",
+    "<enable xmlns='urn:xmpp:sm:3'/>"])
+def test_nothing_else_during_an_exchange(make_server, connect, what, profile):
+    """2.4: who sends anything else is disconnected."""
+    s = make_server({"host_types": {"people": {"plugins": {"register": {"registration": True}}}}})
+    c = connect(server=s)
+    c.account = s.account()
+    c.start()
+    first = base64.b64encode(Scram("SCRAM-SHA-1", c.account.user, "x").first()).decode()
+    if profile == "classic":
+        c.auth("SCRAM-SHA-1", base64.b64decode(first))
+        c.expect("challenge", NS.SASL)
+    else:
+        c.send("<authenticate xmlns='%s' mechanism='SCRAM-SHA-1'><initial-response>%s"
+               "</initial-response></authenticate>" % (NS.SASL2, first))
+        c.expect("challenge", NS.SASL2)
+    c.send(what)
+    c.expect_stream_error("not-authorized")
+
+
+@pytest.mark.parametrize("user,ok", [(None, True), ("{user}", True), ("somebody-else", False)])
+def test_from_of_the_stream(account, connect, user, ok):
+    """2.3: who opened the stream as somebody else can't log in."""
+    c = connect()
+    c.account = account()
+    c.start("direct", from_=user and user.format(user=c.account.user) + "@" + c.domain)
+    if ok:
+        c.sasl2("PLAIN")
+        return
+    with pytest.raises(AuthFailed):
+        c.sasl2("PLAIN")
 
 
 def test_stanzas_follow_at_once(c, connect, account):
