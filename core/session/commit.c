@@ -8,6 +8,8 @@
 #include "session/session.h"
 #include "session/commit.h"
 
+#include <pthread.h>
+
 #include "loop/worker.h"
 #include "session/tables.h"
 #include "base/ban.h"
@@ -85,14 +87,20 @@ static void look_again(struct mk_msg *m)
 	}
 }
 
+/* A row may be written (or given up) when the workers have ended, or are about to. */
+static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool has_workers;               /* under workers_lock                */
+
 static void committed(struct mk_stanza *original)
 {
-	struct mk_worker *w = mk_home_of(original->from);
-	struct mk_tables *t = w->core;
-
-	/* A row may be written after the workers have ended. */
-	if (t != NULL && !atomic_exchange(&t->commit_posted, true))
-		mk_worker_post(w, &t->commit_msg);
+	pthread_mutex_lock(&workers_lock);
+	if (has_workers) {
+		struct mk_worker *w = mk_home_of(original->from);
+		struct mk_tables *t = w->core;
+		if (!atomic_exchange(&t->commit_posted, true))
+			mk_worker_post(w, &t->commit_msg);
+	}
+	pthread_mutex_unlock(&workers_lock);
 }
 
 void mk_commits_worker_init(struct mk_worker *w)
@@ -101,6 +109,9 @@ void mk_commits_worker_init(struct mk_worker *w)
 
 	mk_list_init(&t->committing);
 	t->commit_msg.fn = look_again;
+	pthread_mutex_lock(&workers_lock);
+	has_workers = true;
+	pthread_mutex_unlock(&workers_lock);
 	atomic_store(&mk_stanza_committed, committed);
 }
 
@@ -109,6 +120,9 @@ void mk_commits_worker_fini(struct mk_worker *w)
 	struct mk_tables *t = w->core;
 	struct mk_list *node;
 
+	pthread_mutex_lock(&workers_lock);
+	has_workers = false;           /* all have run their last turn          */
+	pthread_mutex_unlock(&workers_lock);
 	while ((node = mk_list_pop(&t->committing)) != NULL)
 		mk_session_unref(&MK_CONTAINER(node, struct mk_commits, node)->session);
 }

@@ -408,8 +408,25 @@ static void test_a_domain_that_is_shut_ends_its_sessions(void **state)
 	stop(i);
 }
 
+/* ---- the end of the workers ------------------------------------------------------------------------- */
+
+static void test_rows_may_be_written_after_the_workers_have_ended(void **state)
+{
+	struct mk_stanza *s = stanza("<message from='u@example.org/r'><body>x</body></message>");
+	struct mk_stanza *ticket;
+
+	(void)state;
+	s->is_awaited = true;
+	ticket = mk_stanza_ticket(s);
+	mk_stanza_ticket_done(ticket);         /* nobody is there to be told   */
+	mk_stanza_unref(&s);
+}
+
 int main(void)
 {
+	const struct CMUnitTest after[] = {
+		cmocka_unit_test(test_rows_may_be_written_after_the_workers_have_ended),
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_session_is_open_before_its_client_is_told),
 		cmocka_unit_test(test_what_can_not_be_bound_leaves_nothing),
@@ -427,5 +444,7 @@ int main(void)
 		cmocka_unit_test(test_a_domain_that_is_shut_ends_its_sessions),
 	};
 
-	return cmocka_run_group_tests(tests, house_open, house_close_all);
+	int failed = cmocka_run_group_tests(tests, house_open, house_close_all);
+
+	return failed + cmocka_run_group_tests(after, NULL, NULL);
 }
