@@ -60,6 +60,8 @@ rule 'banned: unbounded or unsafe C functions' "$(places \
 	'\b(strcpy|strcat|sprintf|vsprintf|gets|strtok|alloca|system|popen|scanf)\s*\(' "${code[@]}")"
 rule 'banned: random numbers that can be guessed (use mk_random)' "$(places \
 	'\b(s?rand|s?random|[dlm]rand48|rand_r)\s*\(' "${code[@]}" | grep -v '^  test/bench/')"
+rule 'the wall clock is for stamps, not for waiting (mk_now_usec, mk_cond_wait)' "$(places \
+	'\bCLOCK_REALTIME\b' "${code[@]}" | grep -vE '^  (core/base/time\.c|.*_test\.c|test/)')"
 rule 'banned: queries with escaped text (use parameters)' "$(places \
 	'\b(PQescape\w*|mysql_real_escape\w*|sqlite3_exec_printf|sqlite3_mprintf)\s*\(' "${code[@]}")"
 rule 'libevent: evhttp, evdns, evtag and OpenSSL bufferevents are not for us' "$(places \

@@ -4,9 +4,10 @@
  * One pthread key, whose destructor runs at the end of each marked thread.
  * The main thread's leavings go with the process. Any thread.
  */
+#include <errno.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
+#include <time.h>
 #include <meerkat/types.h>
 #include "base/arena.h"
 #include "base/assert.h"
@@ -57,4 +58,11 @@ int mk_thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg), void
 	snprintf(shown, sizeof(shown), "%s", name);    /* Linux takes no more   */
 	pthread_setname_np(*t, shown);
 	return 0;
+}
+
+bool mk_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until_usec)
+{
+	struct timespec until = { until_usec / 1000000, until_usec % 1000000 * 1000 };
+
+	return pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT;
 }

@@ -8,8 +8,6 @@
  * takes only in a turn after which an epoch has begun, a job thread also when
  * it runs out of jobs and when it gets one again.
  */
-#include <errno.h>
-#include <time.h>
 #include <meerkat/log.h>
 #include "base/assert.h"
 #include "base/thread.h"
@@ -82,13 +80,7 @@ void mk_quiet_passed(struct mk_quiet *q)
 /* Lock held, dropped while waiting. False after that many ms. */
 static bool wait_ms(pthread_cond_t *cond, int64_t ms)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	return pthread_cond_timedwait(cond, &lock, &until) != ETIMEDOUT;
+	return mk_cond_wait(cond, &lock, mk_now_usec() + ms * 1000);
 }
 
 static bool all_passed(uint64_t epoch, bool wake)       /* lock held        */

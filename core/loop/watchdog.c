@@ -4,7 +4,6 @@
  * A thread of its own that reads the workers' atomics. It runs while workers
  * do: mk_workers_stop ends it first.
  */
-#include <time.h>
 #include <meerkat/log.h>
 #include "base/assert.h"
 #include "base/thread.h"
@@ -39,16 +38,11 @@ static void *watch(void *arg)
 {
 	int64_t *reported = mk_alloc(mk_worker_count * sizeof(*reported));
 	int64_t nap_usec = limit_usec / 4 < 10000 ? 10000 : limit_usec / 4;
-	struct timespec until;
 
 	(void)arg;
 	pthread_mutex_lock(&lock);
 	while (!is_stopping) {
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += (long)(nap_usec % 1000000) * 1000;
-		until.tv_sec += (time_t)(nap_usec / 1000000) + until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&stop_cond, &lock, &until);
+		mk_cond_wait(&stop_cond, &lock, mk_now_usec() + nap_usec);
 		if (!is_stopping)
 			look(reported);
 	}

@@ -6,7 +6,6 @@
  */
 #include <stdlib.h>
 #include <stdio.h>
-#include <time.h>
 #include <meerkat/log.h>
 #include "base/assert.h"
 #include "base/metric.h"
@@ -242,13 +241,10 @@ void mk_worker_job_home(void)
 
 static void wait_for_jobs(void)
 {
-	struct timespec until;
+	mk_usec until = mk_now_usec() + MK_STOP_WAIT_MS * INT64_C(1000);
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += MK_STOP_WAIT_MS / 1000;
 	pthread_mutex_lock(&ready_lock);
-	while (atomic_load(&jobs_away) > 0 &&
-	       pthread_cond_timedwait(&ready_cond, &ready_lock, &until) == 0)
+	while (atomic_load(&jobs_away) > 0 && mk_cond_wait(&ready_cond, &ready_lock, until))
 		;
 	pthread_mutex_unlock(&ready_lock);
 }

@@ -20,6 +20,7 @@
 
 #include "base/assert.h"
 #include "base/metric.h"
+#include "base/thread.h"
 #include "domain/domain.h"
 #include "jid/jid.h"
 #include "loop/worker.h"
@@ -416,7 +417,7 @@ static const struct mk_dispatch *dispatch_of_domain(struct mk_str domain)
  * time, so that it never has all threads of their pool.
  */
 #define GUESTS 2
-#define GUEST_WAIT_NSEC 50000000
+#define GUEST_WAIT_USEC 50000
 
 enum question { OTHER, PLAIN, SCRAM };
 
@@ -455,19 +456,15 @@ static uint32_t first_source(const struct mk_dispatch *d, enum question q, bool 
 
 static bool guest_enter(struct mk_inst *i)
 {
-	struct timespec until;
-	int r = 0;
+	bool in_time = true;
 
 	pthread_mutex_lock(&guest_lock);
 	if (i->guests >= GUESTS && !i->guests_wait_in_vain) {
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += GUEST_WAIT_NSEC;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		while (r == 0 && i->guests >= GUESTS)
-			r = pthread_cond_timedwait(&guest_left, &guest_lock, &until);
+		mk_usec until = mk_now_usec() + GUEST_WAIT_USEC;
+		while (in_time && i->guests >= GUESTS)
+			in_time = mk_cond_wait(&guest_left, &guest_lock, until);
 		/* Whoever comes until one has left need not wait as well. */
-		i->guests_wait_in_vain = r != 0;
+		i->guests_wait_in_vain = !in_time;
 	}
 	bool ok = i->guests < GUESTS;
 	if (ok)
