@@ -7,6 +7,7 @@
  */
 #include "route/route.h"
 
+#include "base/metric.h"
 #include "loop/worker.h"
 #include "route/claim.h"
 #include "session/tables.h"
@@ -90,13 +91,40 @@ void mk_parcel_send(struct mk_parcel *p, struct mk_worker *w)
 }
 
 static void recover(struct mk_parcel *p, struct mk_entity *e);
+static void bounce_from(struct mk_stanza *s, const struct mk_jid *to, uint16_t error,
+	const char *text);
+
+/* Those who send to an entity that is held don't wait with it, so what they send must
+ * not pile up without end. */
+static bool is_too_much(const struct mk_parcel *p, const struct mk_entity *e)
+{
+	if (MK_LIKELY(e->queue_n < MK_QUEUE_OTHERS) || p->kind != MK_PARCEL_DELIVER)
+		return false;
+	return p->stanza->match & (MK_M_MESSAGE | MK_M_IQ) || e->queue_n >= 10 * MK_QUEUE_OTHERS;
+}
+
+static void refuse(struct mk_parcel *p)
+{
+	static _Atomic uint32_t metric;
+
+	if (atomic_load(&metric) == 0)
+		atomic_store(&metric, mk_metric_id("meerkat_stanzas_refused_total",
+			"Stanzas refused because too many waited for their recipient.",
+			MK_COUNTER, NULL));
+	mk_metric_bump(atomic_load(&metric), 1);
+	bounce_from(p->stanza, p->to, MK_ERR_RESOURCE_CONSTRAINT, NULL);
+	mk_parcel_free(p);
+}
 
 void mk_parcel_run(struct mk_parcel *p)
 {
 	struct mk_entity *e = mk_entity_find(p->to);
 
 	if (e != NULL && e->held != 0) {
-		mk_entity_queue(e, p);
+		if (MK_UNLIKELY(is_too_much(p, e)))
+			refuse(p);
+		else
+			mk_entity_queue(e, p);
 		return;
 	}
 	switch ((enum mk_parcel_kind)p->kind) {

@@ -121,6 +121,9 @@ void mk_sessions_drop(struct mk_inst *i);
 void mk_session_in_now(struct mk_session *ses, struct mk_stanza *s);
 
 #define MK_QUEUE_MAX 1000              /* stanzas waiting for one entity    */
+/* The same of those that others send: then messages and requests are refused. Ten
+ * times as many, and the rest is: what rooms and contacts say of themselves. */
+#define MK_QUEUE_OTHERS 10000
 
 /* session/event.c: a stanza, or what happened to a session, on its way
  * through a chain of handlers. */

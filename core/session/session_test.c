@@ -358,6 +358,50 @@ static void test_a_full_queue_stops_reading(void **state)
 	client_end(&a);
 }
 
+static void send_many(void *arg)
+{
+	struct push *x = arg;
+
+	for (int k = 0; k < x->n; k++) {
+		struct mk_stanza *s = stanza("<message id='m' to='u@example.org'><body>x</body></message>");
+		mk_stanza_set_from(s, mk_session_jid(x->c->session));
+		mk_route(&s, s->to);
+	}
+}
+struct look { const struct mk_jid *bare; uint32_t n; };
+static void look_queue(void *arg)
+{
+	struct look *l = arg;
+	l->n = mk_entity_find(l->bare)->queue_n;
+}
+
+static void test_others_can_not_fill_a_queue_without_end(void **state)
+{
+	struct client a = client_new("a", "u@example.org", "r"), b = client_new("b", "v@example.org", "s");
+	struct look l = { a.bare, 0 };
+
+	(void)state;
+	bind_begin(&a);
+	bind_begin(&b);
+	expect_trail("a=r b=s");
+	at_home(a.bare, hold, a.bare);
+	struct push x = { &b, MK_QUEUE_OTHERS, false };
+	at_home(b.bare, send_many, &x);
+	while (l.n < MK_QUEUE_OTHERS)
+		at_home(a.bare, look_queue, &l);
+	x.n = 2;
+	at_home(b.bare, send_many, &x);
+	expect_trail("b<m:resource-constraint b<m:resource-constraint");
+	at_home(a.bare, look_queue, &l);
+	assert_int_equal(l.n, MK_QUEUE_OTHERS);
+	/* Nothing here delivers to bare JIDs: nobody is left to hear of each. */
+	client_end(&b);
+	at_home(a.bare, release, a.bare);
+	while (l.n > 0)
+		at_home(a.bare, look_queue, &l);
+	client_end(&a);
+}
+
 static void answered_early(void *arg)
 {
 	struct client *c = arg;
@@ -440,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_an_entity_is_there_while_somebody_wants_it),
 		cmocka_unit_test(test_an_entity_is_found_at_its_home_only),
 		cmocka_unit_test(test_a_full_queue_stops_reading),
+		cmocka_unit_test(test_others_can_not_fill_a_queue_without_end),
 		cmocka_unit_test(test_nothing_counts_before_what_came_earlier),
 		cmocka_unit_test(test_a_domain_that_is_shut_ends_its_sessions),
 	};
