@@ -6,9 +6,12 @@
  * handlers that come after log that what the event names is still there; "end-post"
  * ends them in what was posted. A session whose resource begins with "slow" opens,
  * and an IQ <late/> is worked on, until the file `gate` is there; what <late/>
- * started is then left to the core.
+ * started is then left to the core. "refuse-N" is refused with the error of number N,
+ * "stream-CONDITION" ends the sender's stream with that one, "redirect" sends it
+ * elsewhere; an IQ <bad/>, <odd/> or <broken/> is failed, passed on, or fails in a job.
  */
 #include <meerkat/plugin.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,13 +47,32 @@ static void posted(struct mk_inst *i, struct mk_entity *e, const struct mk_jid *
 		e != NULL && mk_jid_eq(mk_entity_jid(e), bare));
 }
 
+static enum mk_verdict refused(struct mk_ev_stanza *ev)
+{
+	struct mk_stream *st = mk_session_stream(ev->session);
+	const char *id = mk_stanza_id(ev->stanza);
+
+	if (id != NULL && strncmp(id, "refuse-", 7) == 0) {
+		ev->error = (uint16_t)atoi(id + 7);
+		ev->error_text = "as you <wish>";
+		return MK_FAIL;
+	}
+	if (st == NULL || id == NULL)
+		return MK_NEXT;
+	if (strncmp(id, "stream-", 7) == 0)
+		mk_stream_fail(st, id + 7, "as you <wish>");
+	else if (strcmp(id, "redirect") == 0)
+		mk_stream_redirect(st, "other.test:5299");
+	return MK_NEXT;
+}
+
 static enum mk_verdict on_in(struct mk_inst *i, struct mk_ev_stanza *ev)
 {
 	if (is(ev, "end-in"))
 		mk_session_end(ev->session, "policy-violation", NULL);
 	if (is(ev, "end-post"))
 		mk_entity_post(i, ev->to, posted, NULL, NULL);
-	return MK_NEXT;
+	return refused(ev);
 }
 
 static enum mk_verdict on_deliver(struct mk_inst *i, struct mk_ev_stanza *ev)
@@ -149,12 +171,33 @@ static enum mk_verdict on_late(struct mk_inst *i, struct mk_iq_req *r)
 	return mk_iq_job_then(r, late_work, late_done);
 }
 
+static enum mk_verdict on_bad(struct mk_inst *i, struct mk_iq_req *r)
+{
+	(void)i, (void)r;
+	return MK_FAIL;
+}
+
+static enum mk_verdict on_odd(struct mk_inst *i, struct mk_iq_req *r)
+{
+	(void)i, (void)r;
+	return MK_NEXT;
+}
+
+static int on_broken(struct mk_inst *i, struct mk_iq_req *r, struct mk_store *st)
+{
+	(void)i, (void)r, (void)st;
+	return -MK_EIO;
+}
+
 static void worker_stop(struct mk_inst *i) { mk_log(i, MK_INFO, "worker stops", NULL); }
 
 static int start(struct mk_inst *i)
 {
-	static const struct mk_iq late = { .size = sizeof late, .fn = on_late,
-		.xmlns = "urn:test:ender", .name = "late", .flags = MK_IQ_GET | MK_IQ_HOST };
+#define HANDLER(word, ...) { .size = sizeof(struct mk_iq), __VA_ARGS__, \
+	.xmlns = "urn:test:ender", .name = word, .flags = MK_IQ_GET | MK_IQ_HOST }
+	static const struct mk_iq iqs[] = { HANDLER("late", .fn = on_late),
+		HANDLER("bad", .fn = on_bad), HANDLER("odd", .fn = on_odd),
+		HANDLER("broken", .stored_fn = on_broken) };
 	int r;
 
 	if ((r = mk_on_stanza_in(i, MK_PRIO_GUARD, MK_M_ALL, on_in)) < 0 ||
@@ -166,7 +209,10 @@ static int start(struct mk_inst *i)
 	    (r = mk_on_stanza_failed_stored(i, MK_PRIO_LAST, MK_M_ALL, on_failed)) < 0 ||
 	    (r = mk_on_session_open_stored(i, MK_PRIO_LAST, on_open)) < 0)
 		return r;
-	return mk_iq_handle(i, &late);
+	for (size_t k = 0; k < sizeof iqs / sizeof *iqs; k++)
+		if ((r = mk_iq_handle(i, &iqs[k])) < 0)
+			return r;
+	return 0;
 }
 
 MK_PLUGIN(ender, "ender", .flags = MK_PLUGIN_PER_TYPE, .version = "1", .conf = &schema,

@@ -189,6 +189,36 @@ def test_memory_of_those_who_wait(make_server, connect):
     a.ping()
 
 
+def test_when_too_many_wait_the_oldest_makes_room(make_server, connect):
+    """So those who fill the server with connections can't keep others out. Whoever has
+    logged in is not among them."""
+    s = make_server({"limits": {"preauth_total": 4}, "server": {"workers": 1}})
+    a = connect(s.account(), server=s)
+    first = connect(server=s).connect()
+    first.open()
+    waiting = [connect(server=s).connect() for _ in range(3)]
+    for c in waiting:
+        c.open()
+    late = connect(server=s)
+    late.account = s.account()
+    late.start()
+    assert refused(first, "resource-constraint").condition == "resource-constraint"
+    # One in the middle of a handshake goes as well, without a word.
+    shaking = waiting.pop(0)
+    shaking.send("<starttls xmlns='%s'/>" % NS.TLS)
+    shaking.expect("proceed")
+    another = connect(server=s).connect()
+    another.open()
+    shaking.sock.settimeout(20)
+    assert shaking.sock.recv(100) == b""
+    late.plain()
+    late.bind()
+    late.ping()
+    for c in waiting + [another]:
+        c.starttls()
+    a.ping()
+
+
 def sockets(s):
     """Files are opened with each job thread's database, when it is first needed."""
     folder, n = "/proc/%d/fd" % s.pid, 0

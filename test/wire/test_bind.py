@@ -140,6 +140,18 @@ def test_stanza_before_bind(authed, stanza):
         assert name(a) == "iq" and a.get("type") == "error", to_str(a)
 
 
+@pytest.mark.parametrize("payload,condition", [
+    ("<session xmlns='urn:ietf:params:xml:ns:xmpp-session'/>", "unexpected-request"),
+    ("<query xmlns='jabber:iq:roster'/>", "not-allowed"),
+])
+def test_iq_before_bind(authed, payload, condition):
+    """8.3.3.22: it comes too early; the stream goes on."""
+    e = authed.iq("set", payload)
+    assert e.get("type") == "error" and child(child(e, "error"), condition, NS.STANZAS) is not None
+    authed.bind()
+    authed.ping()
+
+
 @pytest.mark.parametrize("payload", [
     "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>a</resource><resource>b</resource></bind>",
     "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource><x/></resource></bind>",

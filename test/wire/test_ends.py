@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import mk
-from mk import child
+from mk import NS, StreamError, child, children, name, text, to_str
 
 LATE = "<late xmlns='urn:test:ender'/>"
 
@@ -204,3 +204,93 @@ def test_a_job_ends_when_its_plugin_has_stopped_everything_else(s, connect):
     for _ in range(5):
         still_works(s, connect)
     assert "a timer of a stopped plugin fired" not in s.log()
+
+
+# ---- every error there is -----------------------------------------------------
+
+# RFC 6120 8.3.3, in its order (its numbers are the interface's), with the type that the
+# RFC recommends there.
+STANZA_ERRORS = [
+    ("bad-request", "modify"), ("conflict", "cancel"), ("feature-not-implemented", "cancel"),
+    ("forbidden", "auth"), ("gone", "cancel"), ("internal-server-error", "cancel"),
+    ("item-not-found", "cancel"), ("jid-malformed", "modify"), ("not-acceptable", "modify"),
+    ("not-allowed", "cancel"), ("not-authorized", "auth"), ("policy-violation", "modify"),
+    ("recipient-unavailable", "wait"), ("redirect", "modify"), ("registration-required", "auth"),
+    ("remote-server-not-found", "cancel"), ("remote-server-timeout", "wait"),
+    ("resource-constraint", "wait"), ("service-unavailable", "cancel"),
+    ("subscription-required", "auth"), ("undefined-condition", "cancel"),
+    ("unexpected-request", "wait"),
+]
+# RFC 6120 4.9.3.
+STREAM_ERRORS = [
+    "bad-format", "bad-namespace-prefix", "conflict", "connection-timeout", "host-gone",
+    "host-unknown", "improper-addressing", "internal-server-error", "invalid-from",
+    "invalid-namespace", "invalid-xml", "not-authorized", "not-well-formed", "policy-violation",
+    "remote-connection-failed", "reset", "resource-constraint", "restricted-xml",
+    "system-shutdown", "undefined-condition", "unsupported-encoding", "unsupported-feature",
+    "unsupported-stanza-type", "unsupported-version",
+]
+
+
+def error_of(el, condition, type_, words=None):
+    assert el.get("type") == "error"
+    error = child(el, "error", NS.CLIENT)
+    inside = children(error, xmlns=NS.STANZAS)
+    assert error.get("type") == type_ and name(inside[0]) == condition, to_str(el)
+    assert [name(x) for x in inside[1:]] == (["text"] if words else [])
+    assert text(error, "text", NS.STANZAS) == words
+
+
+def test_each_stanza_error(s, connect):
+    """RFC 6120 8.3: what a plugin refuses, for each kind of stanza that may be answered."""
+    a = connect(s.account(), server=s, presence="")
+    for number, (condition, type_) in enumerate(STANZA_ERRORS, 1):
+        # Of one contact's errors to presence only the first is passed on (RFC 6121 4.2.2).
+        to = "x%d@meerkat.test" % number
+        for stanza in ("<message id='refuse-%d' to='%s'><body>x</body></message>",
+                       "<iq id='refuse-%d' to='%s' type='set'><x xmlns='mk:x'/></iq>",
+                       "<presence id='refuse-%d' to='%s'/>"):
+            a.send(stanza % (number, to))
+            e = a.until(lambda x: x.get("id") == "refuse-%d" % number)
+            error_of(e, condition, type_, "as you <wish>")
+            assert e.get("from") == to and e.get("to") == a.jid
+    # 8.3.1: what is an error, or an answer, is refused in silence.
+    a.send("<message id='refuse-1' to='x@meerkat.test' type='error'/>"
+           "<iq id='refuse-1' to='x@meerkat.test' type='result'/>"
+           "<presence id='refuse-1' to='x@meerkat.test' type='unavailable'/>")
+    a.expect_nothing()
+
+
+def test_what_a_handler_of_iqs_leaves_undone(s, connect):
+    """Each request has an answer, whatever its handler does."""
+    a = connect(s.account(), server=s, presence="")
+    for word, condition, type_ in (("bad", "bad-request", "modify"),
+                                   ("odd", "service-unavailable", "cancel"),
+                                   ("broken", "internal-server-error", "wait")):
+        error_of(a.iq("get", "<%s xmlns='urn:test:ender'/>" % word, to="meerkat.test"),
+                 condition, type_)
+
+
+def test_each_stream_error(s, connect):
+    """RFC 6120 4.9: the error, its text, the end of the stream; nothing behind it."""
+    user = s.account()
+    for condition in STREAM_ERRORS:
+        a = connect(user, server=s, presence="")
+        a.send("<message id='stream-%s' to='x@meerkat.test'/><presence/>" % condition)
+        with pytest.raises(StreamError) as e:
+            while True:
+                a.recv()
+        assert (e.value.condition, e.value.text) == (condition, "as you <wish>")
+        a.expect_end()
+
+
+def test_see_other_host(s, connect):
+    """4.9.3.19: where to, as the condition's text."""
+    a = connect(s.account(), server=s, presence="")
+    a.send("<message id='redirect' to='x@meerkat.test'/>")
+    with pytest.raises(StreamError) as e:
+        while True:
+            a.recv()
+    assert e.value.condition == "see-other-host"
+    assert child(e.value.element, "see-other-host", NS.STREAMS).text == "other.test:5299"
+    a.expect_end()
