@@ -111,6 +111,8 @@ static void archive(struct mk_inst *i, struct mk_ev_stanza *ev, bool is_in)
 			e.xml = stored_text(a, ev->stanza, mine);
 	}
 	box_append(i, ev, owner_of_account(mine), &e, words);
+	if (e.flags & BOX_WAITS)
+		waits_late(i, ev);
 	mk_metric_add(i, STORED, 1);
 }
 
@@ -363,6 +365,7 @@ static int start(struct mk_inst *i)
 	int r;
 
 	m->keep = keep_new();
+	m->waits = waits_new();
 	mk_inst_set_data(i, m);
 	if ((r = mk_on_stanza_in(i, MK_PRIO_LAST, MK_M_MESSAGE, on_in)) < 0 ||
 	    (r = mk_on_stanza_recovered(i, MK_PRIO_COPY, MK_M_MESSAGE, on_in)) < 0 ||
@@ -374,6 +377,7 @@ static int start(struct mk_inst *i)
 	    (r = mk_every(i, KEEP_EVERY_MS, keep_step)) < 0) {
 		mk_inst_set_data(i, NULL);
 		keep_free(&m->keep);
+		waits_free(&m->waits);
 		mk_free(m);
 		return r;
 	}
@@ -387,6 +391,7 @@ static void stop(struct mk_inst *i)
 	if (m == NULL)
 		return;
 	keep_free(&m->keep);
+	waits_free(&m->waits);
 	mk_free(m);
 }
 

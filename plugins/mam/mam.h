@@ -130,6 +130,11 @@ int svc_waiting(struct mk_inst *i, struct mk_store *st, const struct mk_jid *acc
 int svc_delivered(struct mk_inst *i, struct mk_store *st, const struct mk_jid *account,
 	const int64_t *id, uint32_t n);
 void waits_load(void);
+struct waits;                          /* what the journal handed back          */
+struct waits *waits_new(void);
+void waits_free(struct waits **w);
+/* After the row of what waits_note() said to wait was appended. */
+void waits_late(struct mk_inst *i, const struct mk_ev_stanza *ev);
 
 /* The offered service, but for query(). */
 void svc_append(struct mk_inst *i, const struct mk_ev_stanza *ev, const struct mk_jid *owner,
@@ -202,6 +207,6 @@ void keep_step(struct mk_inst *i, struct mk_store *st);
 
 /* ---- mam.c --------------------------------------------------------------------- */
 
-struct mam { struct keep *keep; };
+struct mam { struct keep *keep; struct waits *waits; };
 
 #endif

@@ -107,3 +107,55 @@ def test_given_back_between_those_that_were_delivered(server, connect, account):
     b.unavailable()
     b.available()
     assert rest(b) == []
+
+
+def test_thousands_that_a_crash_found_unacknowledged(make_server, connect):
+    """kill -9 while sessions hold what their clients never acknowledged: the server is there at
+    once, serves who logs in meanwhile, and each one gets all of it, once and in order."""
+    s = make_server()
+    if s.config["storage"]["default"] == "memory":
+        pytest.skip("memory is not durable")
+    sender = SmClient(s, s.account())
+    sender.login()
+    sender.enable()
+    recipients, total = [], 0
+    for _ in range(6):
+        c = SmClient(s, s.account())
+        c.login()
+        c.enable()
+        c.answers = False
+        c.available()
+        sender.send("".join("<message to='%s' type='chat' id='m%d'><body>m%d</body></message>"
+                            % (c.account.jid, k, k) for k in range(400)))
+        total += 400
+        sender.h(at_least=total)
+        n = 0
+        while n < 400:
+            n += name(c.recv()) == "message"
+        recipients.append(c)
+    s.restart(hard=True)
+    connect(sender.account, server=s, presence="").ping()
+    wanted = ["m%d" % k for k in range(400)]
+    # One that is there before all that was handed back is marked, others later.
+    for old in recipients:
+        c = connect(old.account, server=s, presence="")
+        got = []
+        while len(got) < 400:
+            el = c.recv()
+            if name(el) == "message":
+                got.append(el.get("id"))
+        assert got == wanted
+        assert rest(c) == []
+        old.kill()
+    sender.kill()
+    c = connect(recipients[0].account, server=s, presence="")
+    assert rest(c) == []
+    seen, last = [], None
+    while True:
+        p = query(c, "<set xmlns='http://jabber.org/protocol/rsm'><max>250</max>%s</set>"
+                  % ("<after>%s</after>" % last if last else ""))
+        seen += [r.message.get("id") for r in p.results]
+        last = p.last
+        if p.complete:
+            break
+    assert seen == wanted
