@@ -233,6 +233,32 @@ static void test_an_iq_goes_to_who_names_it_then_to_who_takes_any(void **state)
 	stop(ib);
 }
 
+static int iqs_secret(struct mk_inst *i)
+{
+	assert_int_equal(mk_iq_handle(i, IQ_("urn:open", NULL, MK_IQ_SET | MK_IQ_HOST)), 0);
+	return mk_iq_handle(i, IQ_("urn:hidden", NULL, MK_IQ_SET | MK_IQ_HOST | MK_IQ_SECRET));
+}
+static bool is_secret(struct mk_host_type *t, const char *xml)
+{
+	return mk_dispatch_is_secret(mk_dispatch(t), xml, strlen(xml));
+}
+
+static void test_secrets_are_known_by_their_beginning(void **state)
+{
+	struct mk_inst *ia = start(a, people, iqs_secret);
+
+	(void)state;
+	assert_true(is_secret(people, "<iq type='set'><query xmlns='urn:hidden'><password>x</"));
+	assert_true(is_secret(people, "<iq id='1'><q xmlns=\"urn:hidden"));
+	assert_false(is_secret(people, "<iq id='1'><q xmlns='urn:hidde"));
+	assert_false(is_secret(people, "<iq id='1'><q xmlns='urn:open'/></iq>"));
+	assert_false(is_secret(people, "<message><body>urn:hidden</body></message>"));
+	assert_false(is_secret(people, "<i"));
+	assert_false(is_secret(others, "<iq id='1'><q xmlns='urn:hidden'/></iq>"));
+	stop(ia);
+	assert_false(is_secret(people, "<iq id='1'><q xmlns='urn:hidden'/></iq>"));
+}
+
 static void test_a_clash_names_both_and_changes_nothing(void **state)
 {
 	struct mk_inst *ia = start(a, people, iqs_a);
@@ -462,6 +488,7 @@ int main(void)
 		cmocka_unit_test(test_what_can_not_be_is_refused),
 		cmocka_unit_test(test_global_instances_serve_every_host_type),
 		cmocka_unit_test(test_an_iq_goes_to_who_names_it_then_to_who_takes_any),
+		cmocka_unit_test(test_secrets_are_known_by_their_beginning),
 		cmocka_unit_test(test_a_clash_names_both_and_changes_nothing),
 		cmocka_unit_test(test_an_element_of_the_stream_has_one_handler),
 		cmocka_unit_test(test_mechanisms_are_those_allowed_strongest_first),
