@@ -31,7 +31,7 @@ struct mk_iq_req {
 	int (*stored_fn)(struct mk_inst *, struct mk_iq_req *, struct mk_store *);
 	void (*done_fn)(struct mk_inst *, struct mk_iq_req *, int);
 	struct mk_job job;
-	bool job_wanted, in_job, in_handler;
+	bool job_wanted, in_job, in_handler, is_sent;
 	uint8_t state;
 	bool *ended;                   /* while its second half runs: set when it
 	                                * is answered, and so gone              */
@@ -42,6 +42,7 @@ static void req_end(struct mk_iq_req *r)
 {
 	struct mk_stanza *answer = r->answer;
 	struct mk_entity *held = r->held;
+	bool is_sent = r->is_sent;
 
 	if (r->ended != NULL)
 		*r->ended = true;
@@ -52,7 +53,7 @@ static void req_end(struct mk_iq_req *r)
 	mk_jid_unref(&r->to);
 	r->magic = 0;
 	r->answer = NULL;
-	if (answer->to != NULL)
+	if (answer->to != NULL && !is_sent)
 		mk_route(&answer, answer->to);
 	else
 		mk_stanza_unref(&answer);
@@ -60,15 +61,31 @@ static void req_end(struct mk_iq_req *r)
 		mk_entity_release(held);
 }
 
+/* Before its handler returns, so that what that sends now follows it; r lives on in the
+ * answer's arena. */
+static void send_now(struct mk_iq_req *r)
+{
+	struct mk_stanza *answer = mk_stanza_ref(r->answer);
+
+	r->is_sent = true;
+	if (answer->to != NULL)
+		mk_route(&answer, answer->to);
+	else
+		mk_stanza_unref(&answer);
+}
+
 /* The answer is complete. From a job it is sent when that has ended. */
 static void answered(struct mk_iq_req *r)
 {
 	mk_assert(r->state == REQ_OPEN);
 	r->state = REQ_ANSWERED;
-	if (r->in_job || r->in_handler)
+	if (r->in_job)
 		return;
 	mk_assert(mk_self == r->home);
-	req_end(r);
+	if (r->in_handler)
+		send_now(r);
+	else
+		req_end(r);
 }
 
 void mk_iq_result(struct mk_iq_req *r, struct mk_elem *payload)

@@ -19,6 +19,7 @@
  *       mk_append_wait; mk_table.link, MK_COL_FILTER; mk_uid_wall_ms,
  *       mk_uid_at.
  *       mk_ev_job_then, mk_iq_job_then: done may ask for another job.
+ *       What an inline handler sends after mk_iq_result follows the answer.
  *  1.1  mk_backend.db_open may answer -MK_EAGAIN.
  *  1.1  mk_count_rows, mk_backend.count: mk_range.limit ends the counting.
  *  1.1  mk_source.threads; MK_AUTH_ELSEWHERE; mk_scram_hashes, mk_scram_keys_make,

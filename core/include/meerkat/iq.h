@@ -74,7 +74,7 @@ MK_API void **mk_iq_data(struct mk_iq_req *r);
 
 /* Answers r and frees it; exactly one per request, from its handler or, later,
  * from the same worker or its job. payload may be NULL; it is of
- * mk_iq_arena(r). */
+ * mk_iq_arena(r). What is sent afterwards (not from a job) follows the answer. */
 MK_API void mk_iq_result(struct mk_iq_req *r, struct mk_elem *payload);
 MK_API void mk_iq_error(struct mk_iq_req *r, uint16_t error, const char *text);
 
