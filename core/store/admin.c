@@ -15,7 +15,7 @@
 
 struct work {
 	struct mk_store *st;
-	struct mk_str domain, user;
+	struct mk_str domain, user, bare;
 	int (*fn)(void *arg, const struct mk_table *t, const struct mk_row *row);
 	void *arg;
 	uint64_t rows;
@@ -97,6 +97,70 @@ static void export_row(struct work *w, const struct mk_table_info *t, const stru
 	}
 }
 
+/* The rows of a table that isn't the user's own in which it is named. values: as many as
+ * the table has columns, for r->equals. False: it has no such column. */
+static bool range_of_user(const struct work *w, const struct mk_table_info *t,
+	struct mk_value *values, struct mk_range *r)
+{
+	const char *name = mk_table_user(t->table);
+
+	if (name == NULL)
+		return false;
+	for (uint32_t i = 0; t->table->columns[i].name != NULL; i++)
+		values[i] = strcmp(t->table->columns[i].name, name) == 0 ? mk_text(w->bare) : mk_absent();
+	*r = (struct mk_range){ .size = sizeof *r, .equals = values, .limit = PAGE };
+	return true;
+}
+
+static void export_named(struct work *w, const struct mk_table_info *t)
+{
+	struct mk_value values[MK_COLUMNS_MAX], after[MK_COLUMNS_MAX], domain = mk_text(w->domain);
+	struct mk_rows rows = { .more = true };
+	struct mk_arena *keys = NULL;
+	struct mk_range r;
+
+	if (!range_of_user(w, t, values, &r))
+		return;
+	while (w->result == 0 && rows.more) {
+		enum mk_store_status s = mk_query(w->st, t->table, &domain, &r, &rows);
+		if (s == MK_STORE_NOTFOUND)
+			break;
+		if (s != MK_STORE_OK)
+			w->result = -MK_EIO;
+		for (uint32_t i = 0; w->result == 0 && i < rows.n; i++)
+			w->result = w->fn(w->arg, t->table, &rows.row[i]);
+		if (w->result != 0 || rows.n == 0 || t->keys == t->parts)
+			break;
+		struct mk_arena *next = mk_arena_new();
+		key_copy(t, rows.row[rows.n - 1].v, after, next);
+		if (keys != NULL)
+			mk_arena_free(&keys);
+		keys = next;
+		r.after = after + t->parts;
+		mk_store_job_end(w->st);
+	}
+	if (keys != NULL)
+		mk_arena_free(&keys);
+	mk_store_job_end(w->st);
+}
+
+static void erase_named(struct work *w, const struct mk_table_info *t)
+{
+	struct mk_value values[MK_COLUMNS_MAX], domain = mk_text(w->domain);
+	enum mk_store_status s;
+	struct mk_range r;
+	uint64_t n = 0;
+
+	if (!range_of_user(w, t, values, &r))
+		return;
+	r.limit = 0;
+	s = mk_delete_range(w->st, t->table, &domain, &r, &n);
+	if (s != MK_STORE_OK && s != MK_STORE_NOTFOUND)
+		w->result = -MK_EIO;
+	w->rows += n;
+	mk_store_job_end(w->st);
+}
+
 static void export_table(void *arg, const struct mk_table_info *t)
 {
 	struct work *w = arg;
@@ -106,9 +170,12 @@ static void export_table(void *arg, const struct mk_table_info *t)
 	struct mk_rows rows = { .more = true };
 	enum mk_store_status s;
 
-	if (w->result != 0 || !(t->table->flags & MK_TABLE_OWNED) ||
-	    (t->table->flags & MK_TABLE_SECRET))
+	if (w->result != 0 || (t->table->flags & MK_TABLE_SECRET))
 		return;
+	if (!(t->table->flags & MK_TABLE_OWNED)) {
+		export_named(w, t);
+		return;
+	}
 	lowest_key(w, t, key);
 	/* A scan goes on after a key: the very first may be a row itself. */
 	s = mk_get(w->st, t->table, key, &row);
@@ -146,7 +213,7 @@ int mk_store_export(struct mk_store *st, const struct mk_jid *user,
 	int (*fn)(void *arg, const struct mk_table *t, const struct mk_row *row), void *arg)
 {
 	struct work w = { .st = st, .domain = mk_jid_domain(user), .user = mk_jid_local(user),
-		.fn = fn, .arg = arg };
+		.bare = mk_jid_bare(user), .fn = fn, .arg = arg };
 
 	struct mk_arena callers = pages_begin(st);
 	mk_append_flush();             /* what was said a moment ago is the user's, too */
@@ -228,8 +295,10 @@ static void erase_table(void *arg, const struct mk_table_info *t)
 	struct mk_value key[MK_COLUMNS_MAX];
 	struct mk_rows rows;
 
-	if (!(t->table->flags & MK_TABLE_OWNED))
+	if (!(t->table->flags & MK_TABLE_OWNED)) {
+		erase_named(w, t);
 		return;
+	}
 	lowest_key(w, t, key);
 	int before = w->result;        /* one table's failure stops no other   */
 	w->result = 0;
@@ -251,7 +320,8 @@ static void erase_table(void *arg, const struct mk_table_info *t)
 
 int mk_store_erase_user(struct mk_store *st, const struct mk_jid *user, uint64_t *rows_out)
 {
-	struct work w = { .st = st, .domain = mk_jid_domain(user), .user = mk_jid_local(user) };
+	struct work w = { .st = st, .domain = mk_jid_domain(user), .user = mk_jid_local(user),
+		.bare = mk_jid_bare(user) };
 
 	struct mk_arena callers = pages_begin(st);
 	/* Rows that are still queued would stand there afterwards. */

@@ -77,6 +77,8 @@ struct mk_store {
 
 /* Whether a declaration keeps the rules of meerkat/store.h; else a line in d. */
 int  mk_table_check(const struct mk_table *t, struct mk_diag *d);
+/* t->user, of a declaration that has room for one. */
+const char *mk_table_user(const struct mk_table *t);
 void mk_table_measure(const struct mk_table *t, struct mk_table_info *out);
 /* Whether newer may follow older under one name: the same, or a greater
  * version whose first columns are the older's and whose others may be NULL. */

@@ -102,8 +102,8 @@ static const struct mk_backend fake_backend = { .size = sizeof fake_backend,
 #define COLUMNS(...) (const struct mk_column[]){ __VA_ARGS__, { 0 } }
 #define DOMAIN { "domain", MK_TEXT, MK_COL_PARTITION }
 static const struct mk_column row_columns[] = { DOMAIN, { "n", MK_INT, MK_COL_SORT }, { 0 } };
-static const struct mk_table row_table = { sizeof row_table, 1, "rows", row_columns, 0, NULL };
-static const struct mk_table other_table = { sizeof other_table, 1, "others", row_columns, 0, NULL };
+static const struct mk_table row_table = { sizeof row_table, 1, "rows", row_columns, 0, NULL, NULL };
+static const struct mk_table other_table = { sizeof other_table, 1, "others", row_columns, 0, NULL, NULL };
 static const struct mk_table *const tables[] = { &row_table, &other_table, NULL };
 
 static int open_fakes(const struct mk_config *c, struct mk_diag *d)
@@ -204,6 +204,27 @@ static void test_a_faulty_declaration_is_refused_with_its_reason(void **state)
 		if (strstr(mk_buf_z(&d.text), bad[i].reason) == NULL)
 			fail_msg("'%s' is not in: %s", bad[i].reason, mk_buf_z(&d.text));
 		assert_null(mk_table_find(&t));
+		mk_diag_fini(&d);
+	}
+}
+
+static void test_the_column_of_a_user_must_be_one(void **state)
+{
+	static const struct { const char *reason; struct mk_column columns[4]; } bad[] = {
+		{ "INDEX column", { DOMAIN } },
+		{ "INDEX column", { DOMAIN, { "who", MK_TEXT, 0 } } },
+		{ "INDEX column", { DOMAIN, { "who", MK_INT, MK_COL_INDEX } } },
+		{ "not OWNED", { DOMAIN, { "p", MK_INT, MK_COL_PARTITION }, { "who", MK_TEXT, MK_COL_INDEX } } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct mk_table t = { .size = sizeof t, .version = 1, .name = "t",
+			.columns = bad[i].columns, .user = "who" };
+		const struct mk_table *const one[] = { &t, NULL };
+		struct mk_diag d = { 0 };
+		assert_int_equal(mk_stores_declare(one, &d), -MK_EINVAL);
+		assert_non_null(strstr(mk_buf_z(&d.text), bad[i].reason));
 		mk_diag_fini(&d);
 	}
 }
@@ -485,6 +506,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_faulty_declaration_is_refused_with_its_reason),
+		TEST(test_the_column_of_a_user_must_be_one),
 		TEST(test_search_words_are_made_plain),
 		TEST(test_tables_live_where_the_configuration_says),
 		TEST(test_a_failing_backend_is_left_alone_and_tried_again),

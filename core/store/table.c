@@ -67,6 +67,11 @@ static const char *column_fault(const struct mk_table *t, uint32_t at, uint32_t 
 	return NULL;
 }
 
+const char *mk_table_user(const struct mk_table *t)
+{
+	return t->size >= offsetof(struct mk_table, user) + sizeof t->user ? t->user : NULL;
+}
+
 int mk_table_check(const struct mk_table *t, struct mk_diag *d)
 {
 	uint32_t n = 0, parts = 0;
@@ -93,6 +98,16 @@ int mk_table_check(const struct mk_table *t, struct mk_diag *d)
 		return refuse(d, t, NULL, "its first column must be the domain: TEXT, PARTITION");
 	if ((t->flags & MK_TABLE_OWNED) && (parts < 2 || t->columns[1].type != MK_TEXT))
 		return refuse(d, t, NULL, "OWNED needs the user as second PARTITION column, TEXT");
+	if (mk_table_user(t) != NULL) {
+		const struct mk_column *c = t->columns;
+		while (c->name != NULL && strcmp(c->name, t->user) != 0)
+			c++;
+		if (c->name == NULL || c->type != MK_TEXT || !(c->flags & MK_COL_INDEX))
+			return refuse(d, t, t->user, "the user must be an INDEX column of TEXT");
+		if (parts != 1 || (t->flags & MK_TABLE_OWNED))
+			return refuse(d, t, t->user, "a table of users has the domain as partition, and is "
+				"not OWNED");
+	}
 	return 0;
 }
 

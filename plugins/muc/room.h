@@ -387,7 +387,7 @@ int  store_count(struct mk_store *st, struct mk_str domain, struct mk_str before
 /* Persistent rooms that jid (bare) owns; in a job. */
 int  store_owned(struct mk_store *st, const struct mk_jid *room, const struct mk_jid *jid,
 	uint64_t *out);
-/* Hook account_removed: its affiliations in rooms of its domain go. */
+/* Hook account_removed: rooms of its domain in memory forget it. */
 void affils_removed(struct mk_inst *i, const struct mk_ev_account *ev, struct mk_store *st);
 extern const struct mk_table *const muc_tables[];
 

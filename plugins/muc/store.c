@@ -63,7 +63,7 @@ static const struct mk_column affil_columns[] = {
 };
 static const struct mk_table affil_table = {
 	.size = sizeof affil_table, .version = 1, .name = "muc_affiliation",
-	.columns = affil_columns,
+	.columns = affil_columns, .user = "user",
 };
 enum { V_DOMAIN, V_ROOM, V_VCARD, V_AVATAR, V_COLUMNS };
 static const struct mk_column vcard_columns[] = {
@@ -404,7 +404,8 @@ int store_owned(struct mk_store *st, const struct mk_jid *room, const struct mk_
 
 /* ---- an account that is no more ------------------------------------------------------ */
 
-/* What is in memory of it goes as well: who takes the name next is somebody else. */
+/* The rows go with the user (mk_table.user); what is in memory goes as well: who takes the
+ * name next is somebody else. */
 static void forget(struct mk_inst *i, struct mk_entity *e, const struct mk_jid *bare, void *data)
 {
 	struct mk_jid *user = data;
@@ -431,7 +432,6 @@ void affils_removed(struct mk_inst *i, const struct mk_ev_account *ev, struct mk
 			mk_text(mk_jid_bare(ev->jid))) };
 	struct mk_rows rows = { NULL, 0, true };
 	enum mk_store_status s = MK_STORE_OK;
-	uint64_t n;
 
 	while (rows.more && s == MK_STORE_OK) {
 		s = mk_query(st, &affil_table, &key, &range, &rows);
@@ -446,13 +446,9 @@ void affils_removed(struct mk_inst *i, const struct mk_ev_account *ev, struct mk
 		else
 			break;
 	}
-	range.after = NULL;
-	range.limit = 0;
-	if (s == MK_STORE_OK || s == MK_STORE_NOTFOUND)
-		s = mk_delete_range(st, &affil_table, &key, &range, &n);
 	if (s != MK_STORE_OK && s != MK_STORE_NOTFOUND)
-		mk_log(i, MK_WARN, "affiliations of a removed account were not deleted", "user=%s",
-			mk_jid_full(ev->jid));
+		mk_log(i, MK_WARN, "rooms may know a removed account until they are read again",
+			"user=%s", mk_jid_full(ev->jid));
 }
 
 /* ---- changes ------------------------------------------------------------------------- */

@@ -25,12 +25,12 @@ static const struct mk_column note_columns[] = { { "domain", MK_TEXT, PART },
 	{ "user", MK_TEXT, PART }, { "id", MK_INT, MK_COL_SORT },
 	{ "group", MK_TEXT, MK_COL_INDEX }, { "text", MK_TEXT, MK_COL_SEARCH },
 	{ "n", MK_INT, MK_COL_NULL }, { 0 } };
-static const struct mk_table notes = { sizeof notes, 1, "order", note_columns, 0, NULL };
+static const struct mk_table notes = { sizeof notes, 1, "order", note_columns, 0, NULL, NULL };
 #define LONG "a_name_of_forty_eight_bytes_which_is_the_longest"
 static const struct mk_column long_columns[] = { { "domain", MK_TEXT, PART },
 	{ LONG, MK_TEXT, MK_COL_INDEX }, { "a_name_of_forty_eight_bytes_which_is_the_longes2",
 	MK_TEXT, MK_COL_INDEX }, { 0 } };
-static const struct mk_table longs = { sizeof longs, 1, LONG, long_columns, 0, NULL };
+static const struct mk_table longs = { sizeof longs, 1, LONG, long_columns, 0, NULL, NULL };
 static const struct mk_table *const tables[] = { &notes, &longs, NULL };
 
 static struct mk_store *st;
@@ -573,7 +573,7 @@ static void test_more_statements_than_a_connection_keeps(void **state)
 	open_or_fail();
 	for (int i = 0; i < 300; i++) {
 		snprintf(names[i], sizeof names[i], "t%d", i);
-		copies[i] = (struct mk_table){ sizeof notes, 1, names[i], note_columns, 0, NULL };
+		copies[i] = (struct mk_table){ sizeof notes, 1, names[i], note_columns, 0, NULL, NULL };
 		list[i] = &copies[i];
 	}
 	assert_int_equal(mk_stores_declare(list, &d), 0);

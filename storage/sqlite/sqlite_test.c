@@ -26,10 +26,10 @@ mk_plugin_entry_fn mk_plugin_entry_sqlite;
 static const struct mk_column note_columns[] = { { "domain", MK_TEXT, MK_COL_PARTITION },
 	{ "user", MK_TEXT, MK_COL_PARTITION }, { "id", MK_INT, MK_COL_SORT },
 	{ "group", MK_TEXT, MK_COL_INDEX }, { "text", MK_TEXT, MK_COL_SEARCH }, { 0 } };
-static const struct mk_table notes = { sizeof notes, 1, "order", note_columns, 0, NULL };
+static const struct mk_table notes = { sizeof notes, 1, "order", note_columns, 0, NULL, NULL };
 static const struct mk_column account_columns[] = { { "domain", MK_TEXT, MK_COL_PARTITION },
 	{ "user", MK_TEXT, MK_COL_PARTITION }, { "key", MK_BLOB, 0 }, { 0 } };
-static const struct mk_table accounts = { sizeof accounts, 1, "accounts", account_columns, 0, NULL };
+static const struct mk_table accounts = { sizeof accounts, 1, "accounts", account_columns, 0, NULL, NULL };
 static const struct mk_table *const tables[] = { &notes, &accounts, NULL };
 
 static char folder[64], file[96];

@@ -33,7 +33,7 @@
 #define TABLE(id, v, fl, ...)                                              \
 	static const struct mk_column id##_columns[] = { __VA_ARGS__, { 0 } }; \
 	static const struct mk_table id = { sizeof(struct mk_table), v, #id,   \
-		id##_columns, fl, NULL }
+		id##_columns, fl, NULL, NULL }
 
 TABLE(things, 1, MK_TABLE_OWNED, DOMAIN, USER, { "name", MK_TEXT, SORT },
 	{ "value", MK_TEXT, MK_COL_NULL }, { "n", MK_INT, 0 }, { "data", MK_BLOB, MK_COL_NULL });
@@ -52,7 +52,7 @@ TABLE(deep, 1, MK_TABLE_OWNED, DOMAIN, USER, { "node", MK_TEXT, PART },
 /* a table named like one of its columns, both words of SQL */
 static const struct mk_column keys_columns[] = { DOMAIN, USER, { "key", MK_BLOB, 0 }, { 0 } };
 static const struct mk_table keys = { sizeof keys, 1, "key", keys_columns,
-	MK_TABLE_OWNED | MK_TABLE_SECRET, NULL };
+	MK_TABLE_OWNED | MK_TABLE_SECRET, NULL, NULL };
 /* Letters between two users of a domain: the recipient's row leads to the sender's, which
  * holds the text (mk_table.link). */
 static bool letter_key(const struct mk_value *row, struct mk_value *key)
@@ -82,11 +82,15 @@ static const struct mk_column letters_columns[] = { DOMAIN, USER, { "id", MK_INT
 static const struct mk_table_link letters_link = { sizeof letters_link, letter_key, letter_back,
 	letter_take };
 static const struct mk_table letters = { sizeof letters, 1, "letters", letters_columns,
-	MK_TABLE_OWNED, &letters_link };
+	MK_TABLE_OWNED, &letters_link, NULL };
+/* rows of a domain that name a user */
+static const struct mk_column named_columns[] = { DOMAIN, { "place", MK_INT, SORT },
+	{ "who", MK_TEXT, MK_COL_INDEX }, { "x", MK_INT, MK_COL_NULL }, { 0 } };
+static const struct mk_table named = { sizeof named, 1, "named", named_columns, 0, NULL, "who" };
 TABLE(undeclared, 1, 0, DOMAIN, { "x", MK_INT, 0 });
 
 static const struct mk_table *const tables[] = { &things, &numbered, &sorted, &accounts,
-	&texts, &deep, &keys, &letters, NULL };
+	&texts, &deep, &keys, &letters, &named, NULL };
 
 /* ---- fixture ------------------------------------------------------------------- */
 
@@ -1207,6 +1211,40 @@ static void test_export_and_erase_reach_all_rows_of_a_user(void **state)
 	mk_jid_unref(&ann);
 }
 
+static int export_named(void *arg, const struct mk_table *t, const struct mk_row *row)
+{
+	int64_t *next = arg;           /* in order, and none twice              */
+
+	assert_ptr_equal(t, &named);
+	assert_true(mk_str_eqz(mk_value_str(&row->v[2]), "ann@" D));
+	assert_int_equal(row->v[1].as.i, *next);
+	*next += 2;
+	return 0;
+}
+
+static void test_rows_that_name_a_user_go_with_it(void **state)
+{
+	enum { ROWS = 1203 };          /* more than a page                      */
+	struct mk_jid *ann = NULL;
+	int64_t next = 0;
+	uint64_t n = 0;
+
+	(void)state;
+	for (int k = 0; k < 2 * ROWS; k++)
+		OK(mk_put(st, &named, V(T(D), I(k), T(k % 2 == 0 ? "ann@" D : "bob@" D), NONE), MK_ANY));
+	OK(mk_put(st, &named, V(T("example.com"), I(1), T("ann@" D), NONE), MK_ANY));
+	assert_int_equal(mk_jid_parsez("ann@" D, &ann), 0);
+	assert_int_equal(mk_store_export(st, ann, export_named, &next), 0);
+	assert_int_equal(next, 2 * ROWS);
+	assert_int_equal(mk_store_erase_user(st, ann, &n), 0);
+	assert_int_equal(n, ROWS);
+	assert_int_equal(count_all(&named), ROWS + 1);
+	next = 0;
+	assert_int_equal(mk_store_export(st, ann, export_named, &next), 0);
+	assert_int_equal(next, 0);
+	mk_jid_unref(&ann);
+}
+
 static void test_drop_domain_leaves_others(void **state)
 {
 	uint64_t n = 0;
@@ -1420,7 +1458,7 @@ static const struct mk_column things2_columns[] = { DOMAIN, USER, { "name", MK_T
 	{ "value", MK_TEXT, MK_COL_NULL }, { "n", MK_INT, 0 }, { "data", MK_BLOB, MK_COL_NULL },
 	{ "extra", MK_INT, MK_COL_NULL | MK_COL_INDEX }, { 0 } };
 static const struct mk_table things2 = { sizeof things2, 2, "things", things2_columns,
-	MK_TABLE_OWNED, NULL };
+	MK_TABLE_OWNED, NULL, NULL };
 static const struct mk_table *const tables2[] = { &things2, &numbered, NULL };
 
 static bool has_line(struct mk_diag *d, const char *text)
@@ -1542,7 +1580,7 @@ static void test_what_cannot_be_migrated_is_refused_by_name(void **state)
 	mk_store_free(&st);
 	mk_stores_close();
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		struct mk_table t = { sizeof t, 2, "things", bad[i].columns, MK_TABLE_OWNED, NULL };
+		struct mk_table t = { sizeof t, 2, "things", bad[i].columns, MK_TABLE_OWNED, NULL, NULL };
 		const struct mk_table *const one[] = { &t, NULL };
 		struct mk_diag d = { 0 };
 		assert_true(open_with(one, &d) < 0);
@@ -1691,6 +1729,7 @@ int main(void)
 		TEST(test_readers_see_whole_batches),
 		TEST(test_one_writer_wins_each_key),
 		TEST(test_export_and_erase_reach_all_rows_of_a_user),
+		TEST(test_rows_that_name_a_user_go_with_it),
 		TEST(test_drop_domain_leaves_others),
 		TEST(test_copy_moves_all_tables),
 		TEST(test_linked_rows_are_exported_whole),

@@ -16,7 +16,7 @@
  *  1.1  meerkat/transport.h, mk_plugin.transport; meerkat/server.h;
  *       mk_service_each.
  *  1.1  hook stanza_recovered; mk_get_many, mk_backend.get_many; mk_append_mark,
- *       mk_append_wait; mk_table.link, MK_COL_FILTER; mk_uid_wall_ms,
+ *       mk_append_wait; mk_table.link, mk_table.user, MK_COL_FILTER; mk_uid_wall_ms,
  *       mk_uid_at.
  *       mk_ev_job_then, mk_iq_job_then: done may ask for another job.
  *       What an inline handler sends after mk_iq_result follows the answer.

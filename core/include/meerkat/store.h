@@ -40,6 +40,12 @@ struct mk_table {
 	                                * then the rest; ends with name == NULL */
 	uint32_t flags;                /* enum mk_table_flag                    */
 	const struct mk_table_link *link;    /* since 1.1; or NULL                    */
+	/*
+	 * Since 1.1, of a table that is not OWNED and whose partition is the domain:
+	 * an INDEX column of TEXT that holds a bare JID, or NULL. Rows that have a
+	 * user of the same domain there are exported and erased with the user.
+	 */
+	const char *user;
 };
 /*
  * Rows of an OWNED table that lead to another row of the same table, in which what they
