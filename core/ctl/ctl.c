@@ -99,7 +99,10 @@ static const struct mk_host_type *type_of(const struct mk_command *c, const json
 		if ((a->type != MK_ARG_JID && a->type != MK_ARG_DOMAIN) || text == NULL ||
 		    mk_jid_parsez(text, &j) < 0)
 			continue;
-		struct mk_domain *d = mk_domain_find_any(mk_jid_domain(j).p, mk_jid_domain(j).n);
+		/* Of a room, the domain is that of its service. */
+		struct mk_str of = mk_claim_domain(j);
+		struct mk_str name = of.n != 0 ? of : mk_jid_domain(j);
+		struct mk_domain *d = mk_domain_find_any(name.p, name.n);
 		if (d != NULL)
 			t = d->type;
 		mk_jid_unref(&j);

@@ -19,6 +19,7 @@ struct listing {
 	struct mk_str domain;          /* of room                               */
 	struct mk_jid *room;           /* ref                                   */
 	char *name;                    /* or NULL                               */
+	bool is_public;                /* and no longer locked                  */
 };
 struct listings {
 	pthread_mutex_t lock;
@@ -73,11 +74,12 @@ void listing_update(struct room *r)
 	struct listing *l;
 
 	listing_remove(r);
-	if (r->is_stored || r->is_locked || !r->conf.is_public)
+	if (r->is_stored)
 		return;
 	l = mk_alloc(sizeof *l);
 	l->room = mk_jid_ref(r->jid);
 	l->domain = r->domain;
+	l->is_public = r->conf.is_public && !r->is_locked;
 	l->name = r->conf.name != NULL ? mk_strdup(r->conf.name) : NULL;
 	r->listing = l;
 	pthread_mutex_lock(&all->lock);
@@ -145,9 +147,10 @@ static int by_room(const void *a, const void *b)
 	return r != 0 ? r : x->room.n < y->room.n ? -1 : x->room.n > y->room.n;
 }
 
-/* Those of the domain in memory only, by name; in the arena. */
+/* Those of the domain in memory only (hidden_too: not only the public ones), by name; in
+ * the arena. */
 static struct stored_room *in_memory(struct listings *all, struct mk_arena *a,
-	struct mk_str domain, uint32_t *n_out)
+	struct mk_str domain, bool hidden_too, uint32_t *n_out)
 {
 	struct stored_room *v;
 	uint32_t n = 0;
@@ -155,9 +158,10 @@ static struct stored_room *in_memory(struct listings *all, struct mk_arena *a,
 	pthread_mutex_lock(&all->lock);
 	v = mk_arena_alloc(a, (all->n + 1) * sizeof *v);
 	for (const struct listing *l = all->first; l != NULL; l = l->next)
-		if (mk_str_eq(l->domain, domain)) {
+		if (mk_str_eq(l->domain, domain) && (hidden_too || l->is_public)) {
 			struct stored_room *x = &v[n++];
 			x->room = mk_strz(mk_arena_strdup(a, mk_jid_full(l->room)));
+			x->is_public = l->is_public;
 			x->name = l->name != NULL ? mk_strz(mk_arena_strdup(a, l->name)) : MK_STR_NONE;
 		}
 	pthread_mutex_unlock(&all->lock);
@@ -208,13 +212,14 @@ static int list_rooms(struct mk_inst *i, struct mk_iq_req *q, struct mk_store *s
 	const struct page *p = &rp->page;
 	struct mk_arena *a = mk_iq_arena(q);
 	uint32_t most = (uint32_t)p->most, memory_n, stored_n = 0, m = 0, s = 0, n = 0;
-	struct stored_room *memory = in_memory(muc_listings(i), a, rp->domain, &memory_n);
+	struct stored_room *memory = in_memory(muc_listings(i), a, rp->domain, false,
+		&memory_n);
 	struct stored_room *stored = NULL, *page;
 	uint64_t count, index = 0;
 	int err = store_count(st, rp->domain, MK_STR_NONE, &count);
 
 	if (err == 0 && most != 0)
-		err = store_list(st, rp->domain, p->after, p->before, p->backward, most, &stored,
+		err = store_list(st, rp->domain, p->after, p->before, p->backward, false, most, &stored,
 			&stored_n);
 	if (err < 0)
 		return err;
@@ -250,6 +255,37 @@ static int list_rooms(struct mk_inst *i, struct mk_iq_req *q, struct mk_store *s
 			index, count + memory_n);
 	}
 	mk_iq_result(q, rp->query);
+	return 0;
+}
+
+int list_all(struct mk_inst *i, struct mk_store *st, struct mk_str domain, struct mk_str after,
+	uint32_t limit, struct stored_room **out, uint32_t *n_out)
+{
+	struct mk_arena *a = mk_store_arena(st);
+	const struct page p = { .after = after };
+	struct stored_room *memory, *stored, *all;
+	uint32_t memory_n, stored_n, m = 0, s = 0, n = 0;
+	int err = store_list(st, domain, after, MK_STR_NONE, false, true, limit, &stored, &stored_n);
+
+	if (err < 0)
+		return err;
+	memory = in_memory(muc_listings(i), a, domain, true, &memory_n);
+	all = mk_arena_alloc(a, (limit + 1) * sizeof *all);
+	while (n < limit) {
+		const struct stored_room *x = pick(memory, memory_n, &p, m);
+		const struct stored_room *y = s < stored_n ? &stored[s] : NULL;
+		if (x == NULL && y == NULL)
+			break;
+		if (y == NULL || (x != NULL && by_room(x, y) < 0)) {
+			all[n++] = *x;
+			m++;
+		} else {
+			all[n++] = *y;
+			s++;
+		}
+	}
+	*out = all;
+	*n_out = n;
 	return 0;
 }
 

@@ -183,6 +183,7 @@ static const struct { const char *xmlns; room_iq_fn *fn; uint32_t flags; } room_
 	{ NS_MUC_OWNER, owner_iq, 0 }, { NS_MUC_ADMIN, admin_iq, 0 },
 	{ "jabber:iq:register", register_iq, 0 },
 	{ NS_COMMANDS, commands_iq, 0 }, { NS_MODERATE, moderate_iq, 0 },
+	{ NS_OPERATOR, operator_iq, 0 },
 };
 enum { ROOM_IQS = sizeof room_iqs / sizeof *room_iqs };
 
@@ -338,4 +339,5 @@ MK_PLUGIN(muc, "muc", .flags = MK_PLUGIN_PER_TYPE,
 	.version = "1.0", .license = "BSD-2-Clause",
 	.summary = "Chat rooms (XEP-0045).",
 	.needs = needs, .conf = &schema, .tables = muc_tables, .metrics = metrics,
+	.commands = muc_commands,
 	.check = check, .load = room_load_slots, .start = start, .stop = stop)

@@ -533,6 +533,7 @@ static enum mk_verdict create(struct mk_inst *i, struct mk_ev_stanza *ev)
 	/* Who comes by the old protocol can't configure it (10.1.1). */
 	if (c->is_locked && join_of(ev) != NULL) {
 		r->is_locked = true;
+		listing_update(r);
 		room_set_affil(r, owner, AFFIL_OWNER, NULL, NULL);
 		enter(r, ev, true);
 		mk_jid_unref(&owner);

@@ -149,7 +149,7 @@ enum affil room_affil(const struct room *r, const struct mk_jid *jid)
 {
 	const struct affil_entry *a;
 
-	if (room_is_service_admin(r, jid))
+	if (room_is_service_admin(r, jid) || mk_jid_eq(jid, r->jid))
 		return AFFIL_OWNER;
 	a = room_affil_entry(r, jid);
 	return a != NULL ? (enum affil)a->affil : AFFIL_NONE;

@@ -17,6 +17,7 @@
  * invite.c     invitations
  * voice.c      requests for voice
  * retract.c    messages taken back, by moderators and by authors
+ * ctl.c        commands for operators
  * commands.c   hats, by commands (XEP-0317); hats.c: in memory and in presence
  * mav.c, slow.c  versions of affiliations (XEP-0463), slow mode (XEP-0500); pure
  *
@@ -54,6 +55,7 @@
 #define NS_COMMANDS  "http://jabber.org/protocol/commands"
 #define NS_RETRACT   "urn:xmpp:message-retract:1"
 #define NS_MODERATE  "urn:xmpp:message-moderate:1"
+#define NS_OPERATOR  "urn:meerkat:muc:operator"        /* ctl.c, never on the wire */
 
 /* ---- settings ------------------------------------------------------------------------ */
 
@@ -186,7 +188,8 @@ struct occupant *room_occupant(const struct room *r, struct mk_str nick);
 struct seat *room_seat(const struct room *r, const struct mk_jid *full);
 /* Of jid's bare address, else of its domain; NULL: none and no nickname. */
 struct affil_entry *room_affil_entry(const struct room *r, const struct mk_jid *jid);
-/* The same; administrators of the service are owners everywhere. */
+/* The same; administrators of the service are owners everywhere, and so is the room's own
+ * address, by which operators ask (ctl.c). */
 enum affil room_affil(const struct room *r, const struct mk_jid *jid);
 bool room_is_service_admin(const struct room *r, const struct mk_jid *jid);
 /* Everybody with an affiliation or a nickname, in no order; fn must not change it. */
@@ -378,10 +381,10 @@ int  load_read(struct loaded *l, struct mk_inst *i, struct mk_store *st);
 struct room *load_open(struct loaded **l, struct mk_inst *i, struct mk_entity *e);
 void load_free(struct loaded **l);
 /* Rooms of a domain in storage, by name; in a job. */
-struct stored_room { struct mk_str room, name; };
+struct stored_room { struct mk_str room, name; bool is_public, is_stored; };
 int  store_list(struct mk_store *st, struct mk_str domain, struct mk_str after,
-	struct mk_str before, bool backward, uint32_t limit, struct stored_room **out,
-	uint32_t *n_out);
+	struct mk_str before, bool backward, bool hidden_too, uint32_t limit,
+	struct stored_room **out, uint32_t *n_out);
 /* Public ones; before.n 0: all of them. */
 int  store_count(struct mk_store *st, struct mk_str domain, struct mk_str before, uint64_t *out);
 /* Persistent rooms that jid (bare) owns; in a job. */
@@ -422,9 +425,12 @@ void activity_info(struct room *r, struct mk_elem *x);
 struct listings;
 struct listings *listings_new(void);
 void listings_free(struct listings **l);
-/* After r was made, configured, or is about to go: is it public and not stored? */
+/* After r was made, configured, or is about to go: is it not stored? */
 void listing_update(struct room *r);
 void listing_remove(struct room *r);
+/* In a job: rooms of a domain behind after, hidden ones too, by name. */
+int  list_all(struct mk_inst *i, struct mk_store *st, struct mk_str domain, struct mk_str after,
+	uint32_t limit, struct stored_room **out, uint32_t *n_out);
 enum mk_verdict service_disco(struct mk_inst *i, struct mk_iq_req *q);
 enum mk_verdict room_disco(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 void host_items(struct mk_inst *i, const struct mk_jid *about, const char *node,
@@ -444,6 +450,8 @@ enum mk_verdict owner_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q)
 enum mk_verdict admin_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 enum mk_verdict register_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 enum mk_verdict moderate_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+enum mk_verdict operator_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
+extern const struct mk_command *const muc_commands[];
 enum mk_verdict commands_iq(struct mk_inst *i, struct room *r, struct mk_iq_req *q);
 /* If what o is about to say takes back something of its own (XEP-0424): that goes. */
 void message_retract(struct room *r, const struct occupant *o, const struct mk_stanza *s);

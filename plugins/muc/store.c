@@ -349,14 +349,14 @@ static const struct mk_value *equal_to(struct mk_arena *a, uint32_t columns, uin
 }
 
 int store_list(struct mk_store *st, struct mk_str domain, struct mk_str after,
-	struct mk_str before, bool backward, uint32_t limit, struct stored_room **out,
-	uint32_t *n_out)
+	struct mk_str before, bool backward, bool hidden_too, uint32_t limit,
+	struct stored_room **out, uint32_t *n_out)
 {
 	struct mk_arena *a = mk_store_arena(st);
 	struct mk_value key = mk_text(domain), low = mk_text(after), high = mk_text(before);
 	struct mk_range range = { .size = sizeof range, .limit = limit, .backward = backward,
 		.after = after.n != 0 ? &low : NULL, .before = before.n != 0 ? &high : NULL,
-		.equals = equal_to(a, R_COLUMNS, R_PUBLIC, mk_int(1)) };
+		.equals = hidden_too ? NULL : equal_to(a, R_COLUMNS, R_PUBLIC, mk_int(1)) };
 	struct mk_rows rows;
 	enum mk_store_status s = mk_query(st, &room_table, &key, &range, &rows);
 
@@ -369,7 +369,7 @@ int store_list(struct mk_store *st, struct mk_str domain, struct mk_str after,
 	*out = mk_arena_alloc(a, (rows.n + 1) * sizeof **out);
 	for (uint32_t k = 0; k < rows.n; k++)
 		(*out)[k] = (struct stored_room){ mk_value_str(&rows.row[k].v[R_ROOM]),
-			value_text(&rows.row[k].v[R_NAME]) };
+			value_text(&rows.row[k].v[R_NAME]), rows.row[k].v[R_PUBLIC].as.i != 0, true };
 	*n_out = rows.n;
 	return 0;
 }
