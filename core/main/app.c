@@ -631,7 +631,7 @@ static void set_limits(const struct mk_config *c)
 	if (l.preauth_total == 0 && getrlimit(RLIMIT_NOFILE, &r) == 0)
 		l.preauth_total = (int64_t)r.rlim_cur / 5;
 	mk_limits_set(&l);
-	mk_net_limits(l.write_timeout_ms);
+	mk_net_limits(l.write_timeout_ms, l.turn_bytes);
 }
 
 /* ---- start ----------------------------------------------------------------------------- */

@@ -220,9 +220,11 @@ struct mk_conn_trip {
 };
 
 static _Atomic int64_t write_timeout_ms = 60000;
+static _Atomic int64_t turn_bytes = MK_READ_BUF;
 
-void mk_net_limits(int64_t timeout_ms)
+void mk_net_limits(int64_t timeout_ms, int64_t bytes)
 {
+	atomic_store_explicit(&turn_bytes, bytes, memory_order_relaxed);
 	atomic_store_explicit(&write_timeout_ms, timeout_ms, memory_order_relaxed);
 }
 
@@ -500,8 +502,11 @@ static void shape(struct mk_conn *c, size_t n)
 /* One recv: > 0 bytes at p, 0 = nothing now, or over (fail was called). */
 static size_t receive(struct mk_conn *c, char *p, size_t room)
 {
+	size_t most = (size_t)atomic_load_explicit(&turn_bytes, memory_order_relaxed);
 	ssize_t r;
 
+	if (room > most)
+		room = most;
 	/* A slow lane isn't overdrawn by more than its burst at a time. */
 	if (c->in.rate != 0 && c->in.burst < room)
 		room = c->in.burst > 512 ? c->in.burst : 512;

@@ -57,9 +57,10 @@ struct mk_conn {
 	uint32_t resume_ms, stall_ms;  /* deadlines, wrapping; see flags        */
 };
 
-/* How long output may wait without the peer taking any of it (60 s at first).
- * For connections that stall after the call. Any thread. */
-void mk_net_limits(int64_t write_timeout_ms);
+/* How long output may wait without the peer taking any of it (60 s at first), for
+ * connections that stall after the call; the most that one connection reads in a turn
+ * (MK_READ_BUF at first, and at most). Any thread. */
+void mk_net_limits(int64_t write_timeout_ms, int64_t turn_bytes);
 
 /* fd: connected, non-blocking; taken (the accepting or connecting side has set
  * TCP_NODELAY). out_limit 0 = none. c need not be zeroed. Reading starts with

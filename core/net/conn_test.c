@@ -445,12 +445,12 @@ static void test_output_that_nobody_takes_times_out(void **state)
 	char *p = pattern(LONG);
 
 	(void)state;
-	mk_net_limits(200);
+	mk_net_limits(200, MK_READ_BUF);
 	e = end_new(0, true);
 	on_worker(0, e, do_send_long, p);
 	until(read_int(e, &e->closed) == 1);
 	assert_int_equal(e->why, MK_CONN_TIMEOUT);
-	mk_net_limits(60000);
+	mk_net_limits(60000, MK_READ_BUF);
 	end_free(e);
 	mk_free(p);
 }

@@ -845,14 +845,58 @@ static void on_stanza(struct mk_stream *st, struct mk_session *ses, struct mk_st
 	}
 }
 
-struct ending { struct mk_task task; struct mk_stream *stream; };
+struct later { struct mk_task task; struct mk_stream *stream; };
+
+/* fn runs as a task; the stream stays until then. */
+static struct mk_task *later(struct mk_stream *st, void (*fn)(struct mk_task *t))
+{
+	struct later *l = mk_alloc(sizeof *l);
+
+	l->stream = st;
+	l->task.run = fn;
+	st->busy++;
+	return &l->task;
+}
+
+static struct mk_stream *now(struct mk_task *t)
+{
+	struct later *l = MK_CONTAINER(t, struct later, task);
+	struct mk_stream *st = l->stream;
+
+	mk_free(l);
+	return st;
+}
+
+static void next_turn(struct mk_task *t)
+{
+	struct mk_stream *st = now(t);
+
+	mk_stream_unblock(st);
+	mk_stream_leave(st);
+}
+
+/* Nobody has more than so many in one turn, however many came at once: what is left
+ * waits until others have had theirs. */
+static void count_for_turn(struct mk_stream *st)
+{
+	uint32_t turn = (uint32_t)atomic_load_explicit(&mk_self->turns, memory_order_relaxed);
+
+	if (st->turn != turn) {
+		st->turn = turn;
+		st->turn_n = 0;
+	}
+	if (++st->turn_n < mk_limits()->turn_stanzas || (st->flags & MK_ST_BLOCKED) ||
+	    st->phase != MK_PHASE_BOUND)
+		return;
+	st->turn_n = 0;
+	mk_stream_block(st);
+	mk_worker_at_turn_end(later(st, next_turn));
+}
 
 static void end_now(struct mk_task *t)
 {
-	struct ending *e = MK_CONTAINER(t, struct ending, task);
-	struct mk_stream *st = e->stream;
+	struct mk_stream *st = now(t);
 
-	mk_free(e);
 	if (st->phase != MK_PHASE_CLOSED) {
 		if (st->flags & MK_ST_HEADER_SENT)
 			say_end(st);
@@ -864,13 +908,8 @@ static void end_now(struct mk_task *t)
 /* What it asked before is answered first: answers are in the run queue. */
 static void said_end(struct mk_stream *st)
 {
-	struct ending *e = mk_alloc(sizeof *e);
-
 	st->flags |= MK_ST_PEER_CLOSED;
-	e->stream = st;
-	e->task.run = end_now;
-	st->busy++;
-	mk_worker_run(&e->task);
+	mk_worker_run(later(st, end_now));
 }
 
 /* <open/> and <close/> of a stream whose elements stand alone, and what is there
@@ -961,6 +1000,7 @@ static void on_element(struct mk_stream *st, const char *p, size_t n)
 		/* An answer on its way out may end it. */
 		struct mk_session *ses = mk_session_ref(st->session);
 		on_stanza(st, ses, s);
+		count_for_turn(st);
 		mk_session_unref(&ses);
 	} else if (!mk_bind_iq(st, s)) {
 		mk_stanza_unref(&s);

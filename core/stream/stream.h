@@ -102,6 +102,8 @@ struct mk_stream {
 	uint16_t flags;
 	uint8_t phase;
 	uint16_t busy;                 /* callbacks that still look at it       */
+	uint16_t turn_n;               /* stanzas that came in a turn ...       */
+	uint32_t turn;                 /* ... of this number                    */
 	struct mk_link *link;          /* NULL = TCP                            */
 	struct mk_conn *conn;          /* part of us (tcp), or of link          */
 };

@@ -2,6 +2,8 @@
 MongooseIM #2444, #2445 and others.
 """
 
+import os
+import signal
 import time
 
 import pytest
@@ -21,6 +23,44 @@ def test_rate_limit_slows_only_the_abuser(make_server, connect):
     for i in range(n):
         noisy.expect("iq", id="n%d" % i)
     assert time.monotonic() - begun > 1, "300 stanzas at 100 a second, the first 100 at once"
+
+
+def stop(s):
+    """Until SIGCONT; when this returns, all of its threads stand still."""
+    os.kill(s.pid, signal.SIGSTOP)
+    folder = "/proc/%d/task" % s.pid
+    deadline = time.monotonic() + 20
+    while True:
+        states = [open("%s/%s/stat" % (folder, t)).read().rsplit(")", 1)[1].split()[0]
+                  for t in os.listdir(folder)]
+        if set(states) == {"T"}:
+            return
+        assert time.monotonic() < deadline, states
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("limits,most", [({"turn_stanzas": 50}, 150), ({"turn_bytes": "1KB"}, 80)])
+def test_nobody_has_more_than_a_turn_at_once(make_server, connect, limits, most):
+    """Whoever sent much at once is interrupted for those who sent little meanwhile."""
+    s = make_server({"limits": limits, "server": {"workers": 1}})
+    to = connect(s.account(), server=s)
+    noisy = [connect(server=s).connect(s.port_plain) for _ in range(2)]
+    for c in noisy:
+        c.account = s.account()
+        c.open()
+        c.plain()
+        c.bind()
+    n, one = 500, "<message to='%s' id='%s'><x xmlns='mk:x' a='%s'/></message>"
+    for k in range(2):
+        # They are all there before the server looks; in either order.
+        stop(s)
+        noisy[k].send("".join(one % (to.jid, "n%d" % i, "x" * 40) for i in range(n)))
+        noisy[1 - k].send(one % (to.jid, "other", ""))
+        os.kill(s.pid, signal.SIGCONT)
+        ids = [to.expect("message").get("id") for _ in range(n + 1)]
+        assert ids.index("other") < most
+        ids.remove("other")
+        assert ids == ["n%d" % i for i in range(n)]
 
 
 def test_byte_rate(make_server, connect):
