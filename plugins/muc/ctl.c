@@ -115,6 +115,7 @@ static int ask(struct mk_inst *i, struct mk_cmd *cmd, struct mk_store *st, bool 
 	const struct mk_jid *room = mk_cmd_arg_jid(cmd, "room");
 	struct mk_str text = mk_elem_write(mk_store_arena(st), payload);
 	struct call *c;
+	pthread_condattr_t monotonic;
 	struct timespec until;
 	int err = 0;
 
@@ -123,12 +124,15 @@ static int ask(struct mk_inst *i, struct mk_cmd *cmd, struct mk_store *st, bool 
 			mk_jid_full(room));
 	c = mk_alloc(sizeof *c);
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->ended, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->ended, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	c->users = 2;
 	c->is_set = is_set;
 	c->payload = mk_strndup(text.p, text.n);
 	mk_entity_post(i, room, begin, c, call_drop);
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += 2 * ASK_MS / 1000;
 	pthread_mutex_lock(&c->lock);
 	while (!c->is_over && err == 0)
