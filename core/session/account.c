@@ -755,9 +755,14 @@ int mk_account_set_password(struct mk_store *st, const struct mk_jid *user,
 
 struct end { const struct mk_jid *user; struct mk_stanza *last; };
 
+void (*mk_account_ends)(const struct mk_jid *user);
+
 static void end_sessions(struct mk_worker *w, void *arg)
 {
 	const struct end *end = arg;
+
+	if (mk_account_ends != NULL && mk_home_of(end->user) == w)
+		mk_account_ends(end->user);
 	struct mk_entity *e = mk_home_of(end->user) == w ? mk_entity_find(end->user) : NULL;
 	struct mk_session *s, *next;
 

@@ -28,6 +28,10 @@ void mk_account_set_hash_rate(int64_t per_second);
 void mk_account_forget(const struct mk_jid *user);
 void mk_account_forget_all(void);
 
+/* An account goes: ends on this worker, its home, the streams that have logged in as
+ * user and have no session yet. Set by stream/ before anybody can log in. */
+extern void (*mk_account_ends)(const struct mk_jid *user);
+
 /*
  * Around a mechanism's step_stored, on its thread. What it asks of a source with
  * threads of its own answers MK_AUTH_ELSEWHERE, if may_move says so: then

@@ -33,6 +33,15 @@ const struct mk_config_limits *mk_limits(void)
 	return atomic_load_explicit(&limits, memory_order_acquire);
 }
 
+static void account_ends(const struct mk_jid *user)
+{
+	MK_LIST_EACH(n, &loose) {
+		struct mk_stream *st = MK_CONTAINER(n, struct mk_stream, list);
+		if (mk_jid_bare_eq(st->jid, user))
+			mk_stream_fail(st, "not-authorized", NULL);
+	}
+}
+
 void mk_limits_set(const struct mk_config_limits *l)
 {
 	struct mk_config_limits *copy = mk_alloc(sizeof *copy);
@@ -42,7 +51,8 @@ void mk_limits_set(const struct mk_config_limits *l)
 	if (old != NULL)
 		mk_quiesce(mk_free, (void *)old);
 	mk_account_set_hash_rate(l->hash_rate);
-	if (metric_open == 0) {
+	if (metric_open == 0) {                /* before there are workers      */
+		mk_account_ends = account_ends;
 		metric_open = mk_metric_id("meerkat_streams_open", "Client streams open now.",
 			MK_GAUGE, "");
 		metric_errors = mk_metric_id("meerkat_stream_errors_total",

@@ -194,3 +194,20 @@ def test_tokens_are_long_and_differ(account, connect):
     assert len(ids) == 8
     # 128 bits in base64 are 22 characters.
     assert all(len(i) >= 22 for i in ids)
+
+
+@pytest.mark.parametrize("sasl2", [False, True])
+def test_an_account_that_is_gone_binds_nothing(make_server, connect, sasl2):
+    """Whoever logged in, and waits with the rest until the account has been removed, is
+    nobody then."""
+    s = make_server()
+    for _ in range(3):
+        c = connect(server=s)
+        c.account = s.account()
+        c.start()
+        if sasl2:
+            c.sasl2()
+        else:
+            c.plain()
+        s.ctl("account", "unregister", c.account.jid)
+        c.expect_stream_error("not-authorized")
