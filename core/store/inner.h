@@ -30,7 +30,8 @@ struct mk_table_info {
 };
 
 enum mk_store_op { MK_OP_GET, MK_OP_QUERY, MK_OP_COUNT, MK_OP_TAKE, MK_OP_ERASE,
-	MK_OP_ADD, MK_OP_WRITE, MK_OP_APPEND, MK_OP_SCAN, MK_OP_DROP, MK_OP_COUNT_ };
+	MK_OP_ADD, MK_OP_WRITE, MK_OP_APPEND, MK_OP_SCAN, MK_OP_DROP, MK_OP_EXPIRE,
+	MK_OP_COUNT_ };
 
 struct mk_append_row;
 struct mk_store_backend {

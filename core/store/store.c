@@ -258,7 +258,7 @@ static void thread_fini(void *data)
 static void metrics_make(struct mk_store_backend *b)
 {
 	static const char *const ops[MK_OP_COUNT_] = { "get", "query", "count", "take",
-		"delete_range", "add", "write", "append", "scan", "drop_domain" };
+		"delete_range", "add", "write", "append", "scan", "drop_domain", "expire" };
 	struct mk_buf own = { 0 }, label = { 0 };
 
 	mk_metric_label(&own, "backend", mk_strz(b->name));
@@ -870,4 +870,68 @@ enum mk_store_status mk_scan(struct mk_store *st, const struct mk_table *t,
 	limit = limit == 0 ? 100 : limit > MK_LIMIT_MAX ? MK_LIMIT_MAX : limit;
 	CALL(st, i, MK_OP_SCAN,
 		be->scan(conn, t, domain, after, limit, &st->arena, rows_out));
+}
+
+/* ---- retention ------------------------------------------------------------------- */
+
+#define EXPIRE_PARTITIONS 200          /* looked at in a step                   */
+#define EXPIRE_ROWS       500          /* deleted at a time                     */
+#define EXPIRE_TIMES      40           /* ... and so often in a step            */
+
+/* Of a backend without pieces: after is the last partition that is done with. */
+static enum mk_store_status expire_walk(struct mk_store *st, const struct mk_table_info *i,
+	struct mk_expiry *e)
+{
+	struct mk_value last[MK_COLUMNS_MAX], bound = mk_int(e->before);
+	struct mk_range old = { .size = sizeof old, .before = &bound, .limit = EXPIRE_ROWS };
+	const struct mk_value *after = e->after;
+	int times = EXPIRE_TIMES;
+
+	for (int k = 0; k < EXPIRE_PARTITIONS && times > 0; k++) {
+		struct mk_rows rows;
+		uint64_t n = EXPIRE_ROWS;
+		if (after != NULL) {
+			memcpy(last, after, i->parts * sizeof *last);
+			last[i->parts] = mk_int(INT64_MAX);
+		}
+		enum mk_store_status s = mk_scan(st, i->table, MK_STR_NONE,
+			after != NULL ? last : NULL, 1, &rows);
+		if (s != MK_STORE_OK)
+			return s;
+		if (rows.n == 0) {
+			e->after = NULL;
+			e->more = false;
+			return MK_STORE_OK;
+		}
+		const struct mk_value *partition = rows.row[0].v;
+		bool is_wanted = e->wanted == NULL || e->wanted(e->arg, mk_value_str(&partition[0]));
+		for (; is_wanted && n == EXPIRE_ROWS && times > 0; times--) {
+			s = mk_delete_range(st, i->table, partition, &old, &n);
+			if (s != MK_STORE_OK)
+				return s;
+			e->rows += n;
+		}
+		if (is_wanted && n == EXPIRE_ROWS)
+			break;                 /* this one again                        */
+		after = partition;
+	}
+	e->after = after;
+	e->more = true;
+	return MK_STORE_OK;
+}
+
+enum mk_store_status mk_expire(struct mk_store *st, const struct mk_table *t,
+	struct mk_expiry *e)
+{
+	FIND(i, t);
+
+	if (!(t->flags & MK_TABLE_TIME) || e->size < sizeof *e)
+		return invalid(t, "expiry of a table whose ids are no times");
+	if (e->after != NULL && !mk_values_ok(t, e->after, 0, i->parts))
+		return invalid(t, "the partition is not as declared");
+	e->rows = 0;
+	if (i->backend->be->size <= offsetof(struct mk_backend, expire) ||
+	    i->backend->be->expire == NULL)
+		return expire_walk(st, i, e);
+	CALL(st, i, MK_OP_EXPIRE, be->expire(conn, t, e, &st->arena));
 }

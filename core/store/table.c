@@ -74,7 +74,8 @@ const char *mk_table_user(const struct mk_table *t)
 
 int mk_table_check(const struct mk_table *t, struct mk_diag *d)
 {
-	uint32_t n = 0, parts = 0;
+	uint32_t n = 0, parts = 0, sorts = 0;
+	bool is_time = (t->flags & MK_TABLE_TIME) != 0;
 
 	if (!name_ok(t->name)) {
 		mk_diag_add(d, "table '%s': not a name ([a-z][a-z0-9_]*, up to 48)",
@@ -90,6 +91,11 @@ int mk_table_check(const struct mk_table *t, struct mk_diag *d)
 			return refuse(d, t, c->name, "not a name ([a-z][a-z0-9_]*, up to 48)");
 		const char *fault = column_fault(t, n, c->flags & MK_COL_PARTITION ? 0 :
 			c->flags & MK_COL_SORT ? 1 : 2);
+		if (fault == NULL && is_time && (c->flags & MK_COL_UNIQUE))
+			fault = "can't be UNIQUE in a TIME table";
+		if (fault == NULL && is_time && (c->flags & MK_COL_SORT) &&
+		    (c->type != MK_INT || sorts++ > 0))
+			fault = "is not the one SORT column, INT, of a TIME table";
 		if (fault != NULL)
 			return refuse(d, t, c->name, fault);
 		parts += (c->flags & MK_COL_PARTITION) != 0;
@@ -108,6 +114,8 @@ int mk_table_check(const struct mk_table *t, struct mk_diag *d)
 			return refuse(d, t, t->user, "a table of users has the domain as partition, and is "
 				"not OWNED");
 	}
+	if (is_time && sorts == 0)
+		return refuse(d, t, NULL, "TIME needs a SORT column, INT");
 	return 0;
 }
 

@@ -82,7 +82,10 @@ static const struct mk_column letters_columns[] = { DOMAIN, USER, { "id", MK_INT
 static const struct mk_table_link letters_link = { sizeof letters_link, letter_key, letter_back,
 	letter_take };
 static const struct mk_table letters = { sizeof letters, 1, "letters", letters_columns,
-	MK_TABLE_OWNED, &letters_link, NULL };
+	MK_TABLE_OWNED | MK_TABLE_TIME, &letters_link, NULL };
+TABLE(timed, 1, MK_TABLE_OWNED | MK_TABLE_TIME, DOMAIN, USER, { "id", MK_INT, SORT },
+	{ "peer", MK_TEXT, MK_COL_INDEX }, { "text", MK_TEXT, MK_COL_SEARCH },
+	{ "n", MK_INT, MK_COL_NULL });
 /* rows of a domain that name a user */
 static const struct mk_column named_columns[] = { DOMAIN, { "place", MK_INT, SORT },
 	{ "who", MK_TEXT, MK_COL_INDEX }, { "x", MK_INT, MK_COL_NULL }, { 0 } };
@@ -90,7 +93,7 @@ static const struct mk_table named = { sizeof named, 1, "named", named_columns, 
 TABLE(undeclared, 1, 0, DOMAIN, { "x", MK_INT, 0 });
 
 static const struct mk_table *const tables[] = { &things, &numbered, &sorted, &accounts,
-	&texts, &deep, &keys, &letters, &named, NULL };
+	&texts, &deep, &keys, &letters, &named, &timed, NULL };
 
 /* ---- fixture ------------------------------------------------------------------- */
 
@@ -1136,6 +1139,252 @@ static void test_one_writer_wins_each_key(void **state)
 	assert_int_equal(n, 200);
 }
 
+/* ---- ids that are times ---------------------------------------------------------------- */
+
+#define DAY_MS INT64_C(86400000)
+#define Y2020  INT64_C(1577836800000)
+
+/* An id of a day after the beginning of 2020. */
+static int64_t id_at(int64_t day, int64_t ms)
+{
+	return mk_uid_at(Y2020 + day * DAY_MS + ms) + 7;
+}
+
+static const struct mk_value *timed_row(const char *domain, const char *user, int64_t id)
+{
+	struct mk_value v[] = { T(domain), T(user), I(id), T(id & 1 << 22 ? "odd" : "even"),
+		T("some words"), NONE };
+	struct mk_value *row = mk_arena_alloc(mk_store_arena(st), sizeof v);
+
+	memcpy(row, v, sizeof v);
+	return row;
+}
+
+/* 2020 to 2030: a row each ten days, every other one by write-behind, none in order. */
+enum { DAYS = 3650, TIMED = 365 };
+static void timed_make(const char *domain, const char *user)
+{
+	for (int i = 0; i < TIMED; i++) {
+		const struct mk_value *row = timed_row(domain, user, id_at((int64_t)(i * 101 % TIMED) * 10, i));
+		if (i & 1)
+			mk_append(NULL, NULL, &timed, row);
+		else
+			OK(mk_put(st, &timed, row, i & 2 ? MK_NEW : MK_ANY));
+		mk_store_job_end(st);
+	}
+	wait_appended();
+}
+
+static uint64_t count_timed(const char *domain, const char *user)
+{
+	uint64_t n;
+
+	OK(mk_count_rows(st, &timed, V(T(domain), T(user)), NULL, &n));
+	return n;
+}
+
+static void test_ids_that_are_times_are_ordered_over_years(void **state)
+{
+	struct mk_rows rows;
+	struct mk_row row[2];
+	int64_t last = INT64_MIN, sum;
+	uint64_t n;
+
+	(void)state;
+	timed_make(D, "ann");
+	timed_make(D, "bob");
+	/* Times that no clock shows have their place, too. */
+	static const int64_t odd[] = { INT64_MIN, -1, 0, INT64_MAX };
+	for (int i = 0; i < 4; i++)
+		OK(mk_put(st, &timed, timed_row(D, "ann", odd[i]), MK_NEW));
+	IS(mk_put(st, &timed, timed_row(D, "ann", INT64_MAX), MK_NEW), CONFLICT);
+	rows = query(&timed, "ann", RANGE(.limit = 1000));
+	assert_int_equal(rows.n, TIMED + 4);
+	for (uint32_t i = 0; i < rows.n; i++) {
+		assert_true(rows.row[i].v[2].as.i > last || i == 0);
+		last = rows.row[i].v[2].as.i;
+	}
+	rows = query(&timed, "ann", RANGE(.limit = 1000, .backward = true));
+	assert_int_equal(rows.n, TIMED + 4);
+	assert_int_equal(rows.row[0].v[2].as.i, INT64_MAX);
+	assert_int_equal(rows.row[TIMED + 3].v[2].as.i, INT64_MIN);
+	/* A page at each end, and one in the middle. */
+	rows = query(&timed, "bob", RANGE(.limit = 2));
+	assert_true(rows.more && mk_uid_wall_ms(rows.row[0].v[2].as.i) < Y2020 + DAY_MS);
+	rows = query(&timed, "bob", RANGE(.limit = 2, .backward = true));
+	assert_true(rows.more &&
+		mk_uid_wall_ms(rows.row[0].v[2].as.i) > Y2020 + (DAYS - 11) * DAY_MS);
+	const struct mk_range *middle = RANGE(.after = V(I(id_at(1000, 0) - 7)),
+		.before = V(I(id_at(1100, 0) - 7)), .limit = 1000);
+	rows = query(&timed, "bob", middle);
+	assert_int_equal(rows.n, 10);
+	OK(mk_count_rows(st, &timed, V(T(D), T("bob")), middle, &n));
+	assert_int_equal(n, 10);
+	/* filters and words over all of them */
+	OK(mk_count_rows(st, &timed, V(T(D), T("bob")), RANGE(.equals = V(NONE, NONE, NONE, T("odd"),
+		NONE, NONE)), &n));
+	assert_int_equal(n, TIMED / 2);
+	OK(mk_count_rows(st, &timed, V(T(D), T("bob")), RANGE(.search = "words"), &n));
+	assert_int_equal(n, TIMED);
+	/* single rows */
+	const struct mk_value *key = rows.row[4].v, *far = V(T(D), T("ann"), I(-1));
+	OK(mk_get(st, &timed, key, &row[0]));
+	OK(mk_get_many(st, &timed, ((const struct mk_value *[]){ far, key }), 2, row));
+	assert_true(row[0].v != NULL && row[1].v != NULL);
+	OK(mk_put(st, &timed, key, row[1].version));
+	IS(mk_put(st, &timed, key, row[1].version), CONFLICT);
+	OK(mk_add(st, &timed, V(T(D), T("ann"), I(id_at(9000, 0))), "n", 5, &sum));
+	OK(mk_add(st, &timed, key, "n", 5, &sum));
+	assert_int_equal(sum, 5);
+	OK(mk_take(st, &timed, V(T(D), T("bob")), RANGE(.limit = 20), &rows));
+	assert_int_equal(rows.n, 20);
+	OK(mk_delete_range(st, &timed, V(T(D), T("bob")), RANGE(.limit = 30), &n));
+	assert_int_equal(n, 30);
+	OK(mk_delete_range(st, &timed, V(T(D), T("bob")), middle, &n));
+	assert_int_equal(n, 10);
+	OK(mk_delete(st, &timed, far));
+	OK(mk_scan(st, &timed, MK_STR(D), NULL, 10000, &rows));
+	assert_int_equal(rows.n, TIMED + 4 + TIMED - 60);
+	assert_int_equal(rows.row[0].v[2].as.i, INT64_MIN);
+}
+
+static bool is_first(void *arg, struct mk_str domain)
+{
+	(void)arg;
+	return mk_str_eqz(domain, D);
+}
+
+/* A whole walk; between steps a job ends. */
+static uint64_t expire(int64_t before, bool (*wanted)(void *, struct mk_str), unsigned *steps)
+{
+	struct mk_expiry e = { .size = sizeof e, .before = before, .wanted = wanted, .more = true };
+	char domain[64], user[64];
+	struct mk_value after[2];
+	uint64_t rows = 0;
+
+	for (*steps = 0; e.more; ++*steps) {
+		assert_true(*steps < 100);
+		OK(mk_expire(st, &timed, &e));
+		rows += e.rows;
+		if (e.after != NULL && e.after != after) {
+			struct mk_str d = mk_value_str(&e.after[0]), u = mk_value_str(&e.after[1]);
+			snprintf(domain, sizeof domain, "%.*s", (int)d.n, d.p);
+			snprintf(user, sizeof user, "%.*s", (int)u.n, u.p);
+			after[0] = T(domain);
+			after[1] = T(user);
+			e.after = after;
+		}
+		mk_store_job_end(st);
+	}
+	return rows;
+}
+
+static void test_what_is_old_expires_to_the_millisecond(void **state)
+{
+	struct mk_expiry e = { .size = sizeof e };
+	int64_t before = id_at(1996, 0) - 7;   /* in the middle of a month      */
+	struct mk_rows rows;
+	unsigned steps;
+
+	(void)state;
+	IS(mk_expire(st, &things, &e), INVALID);
+	expire(before, NULL, &steps);
+	assert_int_equal(steps, 1);
+	timed_make(D, "ann");
+	timed_make(D, "");
+	timed_make("example.com", "ann");
+	for (int64_t id = before - 3; id <= before + 2; id++)
+		OK(mk_put(st, &timed, timed_row(D, "zoe", id), MK_NEW));
+	expire(before, is_first, &steps);
+	rows = query(&timed, "zoe", RANGE(.limit = 10));
+	IDS(rows, 2, before, before + 1, before + 2);
+	assert_int_equal(count_timed(D, "ann"), TIMED - 200);
+	assert_int_equal(count_timed(D, ""), TIMED - 200);
+	assert_int_equal(count_timed("example.com", "ann"), TIMED);
+	assert_int_equal(expire(before, is_first, &steps), 0);
+	/* The others', too; and again a row of a time that is gone. */
+	expire(before, NULL, &steps);
+	assert_int_equal(count_timed("example.com", "ann"), TIMED - 200);
+	mk_append(NULL, NULL, &timed, timed_row(D, "ann", id_at(3, 0)));
+	OK(mk_put(st, &timed, timed_row(D, "ann", id_at(100, 0)), MK_NEW));
+	wait_appended();
+	assert_int_equal(count_timed(D, "ann"), TIMED - 198);
+	expire(INT64_MAX, NULL, &steps);
+	assert_int_equal(count_timed(D, "ann"), 0);
+	assert_int_equal(count_timed("example.com", "ann"), 0);
+}
+
+static void test_a_step_of_expiry_is_bounded(void **state)
+{
+	enum { MANY = 20500, OWNERS = 450 };
+	char user[16];
+	unsigned steps;
+
+	(void)state;
+	for (int i = 0; i < MANY; i++) {
+		mk_append(NULL, NULL, &timed, timed_row(D, "ann", id_at(1, i)));
+		mk_store_job_end(st);
+	}
+	for (int i = 0; i < OWNERS; i++) {
+		snprintf(user, sizeof user, "u%03d", i);
+		mk_append(NULL, NULL, &timed, timed_row(D, user, id_at(1, i)));
+		mk_append(NULL, NULL, &timed, timed_row(D, user, id_at(20, i)));
+		mk_store_job_end(st);
+	}
+	wait_appended();
+	expire(id_at(2, 0), NULL, &steps);
+	assert_true(steps >= 4);
+	assert_int_equal(count_timed(D, "ann"), 0);
+	for (int i = 0; i < OWNERS; i += 50) {
+		snprintf(user, sizeof user, "u%03d", i);
+		assert_int_equal(count_timed(D, user), 1);
+	}
+}
+
+static void *append_new(void *arg)
+{
+	struct mk_store *mine = mk_store_new();
+	intptr_t bad = 0;
+
+	for (int i = 0; i < 300; i++) {
+		struct mk_value row[] = { T(D), T(arg), I(id_at(2000 + i, 0)), T("p"), T("t"), NONE };
+		mk_append(NULL, NULL, &timed, row);
+		row[2] = I(id_at(2000 + i, 1));
+		bad += mk_put(mine, &timed, row, MK_NEW) != MK_STORE_OK;
+		mk_store_job_end(mine);
+	}
+	mk_store_free(&mine);
+	return (void *)bad;
+}
+
+static void test_rows_come_while_others_expire(void **state)
+{
+	static const char *const user[] = { "ann", "bob", "zoe" };
+	pthread_t t[3];
+	unsigned steps;
+	void *bad;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		timed_make(D, user[i]);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, append_new, (void *)(uintptr_t)user[i]), 0);
+	for (int day = 500; day <= 2000; day += 75)
+		expire(id_at(day, 0) - 7, NULL, &steps);
+	for (int i = 0; i < 3; i++) {
+		pthread_join(t[i], &bad);
+		assert_null(bad);
+	}
+	wait_appended();
+	/* A partition that was in use goes with the next walk. */
+	mk_usec until = mk_now_usec() + 20 * 1000000;
+	do {
+		assert_true(mk_now_usec() < until);
+		expire(id_at(2000, 0) - 7, NULL, &steps);
+	} while (count_timed(D, "bob") != TIMED - 200 + 600);
+	assert_int_equal(count_timed(D, "ann"), TIMED - 200 + 600);
+}
+
 /* ---- administration ------------------------------------------------------------------ */
 
 static void users_make(void)
@@ -1728,6 +1977,10 @@ int main(void)
 		TEST(test_versions_make_changes_exact),
 		TEST(test_readers_see_whole_batches),
 		TEST(test_one_writer_wins_each_key),
+		TEST(test_ids_that_are_times_are_ordered_over_years),
+		TEST(test_what_is_old_expires_to_the_millisecond),
+		TEST(test_a_step_of_expiry_is_bounded),
+		TEST(test_rows_come_while_others_expire),
 		TEST(test_export_and_erase_reach_all_rows_of_a_user),
 		TEST(test_rows_that_name_a_user_go_with_it),
 		TEST(test_drop_domain_leaves_others),

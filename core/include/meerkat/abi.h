@@ -22,6 +22,7 @@
  *       What an inline handler sends after mk_iq_result follows the answer.
  *  1.1  mk_backend.db_open may answer -MK_EAGAIN.
  *  1.1  mk_count_rows, mk_backend.count: mk_range.limit ends the counting.
+ *  1.1  MK_TABLE_TIME, mk_expire, mk_backend.expire.
  *  1.1  mk_source.threads; MK_AUTH_ELSEWHERE; mk_scram_hashes, mk_scram_keys_make,
  *       mk_scram_keys_find.
  *       mk_ev_strip_if; MK_IQ_SECRET.

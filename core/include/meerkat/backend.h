@@ -97,6 +97,11 @@ struct mk_backend {
 	enum mk_store_status (*get_many)(struct mk_backend_conn *, const struct mk_table *,
 		const struct mk_value *const *keys, uint32_t n, struct mk_arena *,
 		struct mk_row *out);
+	/* since 1.1; may be NULL: the core then walks with scan and delete_range. A
+	 * step as of mk_expire, on a TIME table; e has the core's size, and after
+	 * comes to lie in the arena. */
+	enum mk_store_status (*expire)(struct mk_backend_conn *, const struct mk_table *,
+		struct mk_expiry *e, struct mk_arena *);
 };
 
 MK_END_DECLS

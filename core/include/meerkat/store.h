@@ -30,6 +30,10 @@ enum mk_table_flag {
 	MK_TABLE_OWNED = 1,            /* partition is (domain, user, ...): rows
 	                                * are exported and erased with the user */
 	MK_TABLE_SECRET = 2,           /* left out of exports (credentials)     */
+	/* since 1.1: the one SORT column is INT and an id of mk_uid's kind, so the
+	 * time is in it: a backend may keep rows in pieces by time, and mk_expire
+	 * lets the old go. No column may be UNIQUE.                               */
+	MK_TABLE_TIME = 4,
 };
 struct mk_value;
 struct mk_table_link;
@@ -174,6 +178,36 @@ MK_API enum mk_store_status mk_take(struct mk_store *st,
 MK_API enum mk_store_status mk_delete_range(struct mk_store *st,
 	const struct mk_table *t, const struct mk_value *partition,
 	const struct mk_range *r, uint64_t *count_out);
+
+/*
+ * Retention (since 1.1): a step of a walk that deletes the rows of a TIME table, of
+ * all partitions, whose id is below before. The caller fills it in, and calls until
+ * there is no more; what after then points to is in the job's arena, so that between
+ * jobs the caller keeps a copy.
+ */
+struct mk_expiry {
+	uint32_t size;
+	int64_t before;                /* see mk_uid_at                         */
+	/* Whether rows of a domain are to go; NULL = of all. Called in the job. */
+	bool (*wanted)(void *arg, struct mk_str domain);
+	void *arg;
+	const struct mk_value *after;  /* NULL, or what the last step left here:
+	                                * values of the PARTITION columns, behind
+	                                * which it goes on                      */
+	bool more;                     /* out: there are steps left             */
+	uint64_t rows;                 /* out: how many went; of pieces that went
+	                                * as a whole, about                     */
+};
+/*
+ * Bounded: a step takes about as long as deleting 20,000 rows. Backends with pieces by
+ * time let go those that are older as a whole, of whatever size, at once, and only
+ * search the one that before falls into; others walk over all partitions. Rows that
+ * are appended meanwhile may stay until the next walk. RETRY and UNCERTAIN: e->after is
+ * as it was, and the step may be made again. INVALID: not a TIME table.
+ */
+MK_API enum mk_store_status mk_expire(struct mk_store *st, const struct mk_table *t,
+	struct mk_expiry *e);
+
 /* All rows of a domain, in key order, for administration: after is a whole
  * key or NULL. domain.n 0 = all domains. */
 MK_API enum mk_store_status mk_scan(struct mk_store *st, const struct mk_table *t,
