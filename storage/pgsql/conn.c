@@ -439,6 +439,7 @@ static void failure(struct mk_backend_conn *c, const PGresult *r, struct outcome
 	if (o->status != MK_STORE_OK)
 		return;
 	reason_set(c, text != NULL ? text : "");
+	snprintf(c->state, sizeof c->state, "%s", state);
 	c->failed = o->done;
 	c->again = strcmp(state, "40001") == 0 || strcmp(state, "40P01") == 0;
 	o->status = status_of(state);
@@ -447,7 +448,9 @@ static void failure(struct mk_backend_conn *c, const PGresult *r, struct outcome
 		c->lost = true;
 		o->status = MK_STORE_RETRY;
 	}
-	if (o->status == MK_STORE_RETRY && !c->again)
+	/* A partition that is in use is dropped another time. */
+	bool is_busy = c->trip == TRIP_EXPIRE && strcmp(state, "55P03") == 0;
+	if (o->status == MK_STORE_RETRY && !c->again && !is_busy)
 		complain(c, "PostgreSQL refused", state);
 }
 

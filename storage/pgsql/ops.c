@@ -62,6 +62,17 @@ static void array_add(struct bytes *b, const struct mk_value *v)
 	}
 }
 
+void params_arrays(struct mk_backend_conn *c, struct params *p, const struct mk_table *t,
+	uint32_t columns, const struct mk_value *const *rows, uint32_t n)
+{
+	for (uint32_t k = 0; k < columns; k++) {
+		array_begin(&c->column[k], t->columns[k].type, n);
+		for (uint32_t i = 0; i < n; i++)
+			array_add(&c->column[k], &rows[i][k]);
+		params_bytes(p, &c->column[k]);
+	}
+}
+
 /* ---- reading --------------------------------------------------------------------- */
 
 struct reading {
@@ -147,12 +158,7 @@ enum mk_store_status op_get_many(struct mk_backend_conn *c, const struct mk_tabl
 	memset(out, 0, n * sizeof *out);
 	if (!trip_begin(c, TRIP_GET, 1) || (stmt = stmt_get(c, t, STMT_MANY, 0, 0)) == NULL)
 		return trip_refused(c);
-	for (uint32_t k = 0; k < s.keys; k++) {
-		array_begin(&c->column[k], t->columns[k].type, n);
-		for (uint32_t i = 0; i < n; i++)
-			array_add(&c->column[k], &keys[i][k]);
-		params_bytes(&p, &c->column[k]);
-	}
+	params_arrays(c, &p, t, s.keys, keys, n);
 	trip_send(c, stmt, &p);
 	return trip_end(c, END_READS, many_read, &x);
 }
@@ -392,7 +398,7 @@ static enum mk_store_status write_once(struct mk_backend_conn *c, const struct m
 
 /* True, after a moment: s came of two transactions that stood in each other's
  * way. The moment is random, or they might meet again. */
-static bool try_again(struct mk_backend_conn *c, enum mk_store_status s, int attempt)
+bool try_again(struct mk_backend_conn *c, enum mk_store_status s, int attempt)
 {
 	uint16_t dice;
 
@@ -413,7 +419,7 @@ enum mk_store_status op_write(struct mk_backend_conn *c, const struct mk_write *
 
 	do
 		s = write_once(c, w, n, failed_out);
-	while (try_again(c, s, attempt++));
+	while (try_again(c, s, attempt++) || (attempt < ATTEMPTS && parts_missed(c, s, w, n)));
 	return s;
 }
 
@@ -495,9 +501,10 @@ enum mk_store_status op_append(struct mk_backend_conn *c, const struct mk_write 
 	enum mk_store_status s;
 	int attempt = 0;
 
+	parts_renew(c);
 	do
 		s = append_once(c, w, n);
-	while (try_again(c, s, attempt++));
+	while (try_again(c, s, attempt++) || (attempt < ATTEMPTS && parts_missed(c, s, w, n)));
 	for (size_t i = 0; i < sizeof c->column / sizeof *c->column; i++)
 		if (c->column[i].cap > ARRAY_BYTES / 16) {
 			mk_free(c->column[i].p);
@@ -695,9 +702,11 @@ enum mk_store_status op_add(struct mk_backend_conn *c, const struct mk_table *t,
 			col->flags & MK_COL_NULL ? mk_absent() : col->type == MK_INT ? mk_int(0) :
 			col->type == MK_TEXT ? mk_textz("") : mk_blob("", 0);
 	}
+	const struct mk_write w = { .op = MK_WRITE_PUT, .table = t, .row = row };
 	do
 		status = add_once(c, t, row, column, &x);
-	while (try_again(c, status, attempt++));
+	while (try_again(c, status, attempt++) ||
+	       (attempt < ATTEMPTS && parts_missed(c, status, &w, 1)));
 	if (status == MK_STORE_OK)
 		*out = (int64_t)x.count;
 	return status;

@@ -98,7 +98,7 @@ static const struct mk_backend backend = {
 	.get = op_get, .query = op_query, .count = op_count, .take = op_take,
 	.delete_range = op_delete_range, .add = op_add, .write = op_write,
 	.append = op_append, .scan = op_scan, .drop_domain = op_drop_domain, .ping = op_ping,
-	.get_many = op_get_many,
+	.get_many = op_get_many, .expire = op_expire,
 };
 
 #define C struct pgsql_conf

@@ -32,6 +32,8 @@ struct mk_backend_db {
 	struct mk_inst *inst;
 	const struct pgsql_conf *conf; /* borrowed: lives as long               */
 	_Atomic mk_usec complained;    /* last time a failure was logged        */
+	_Atomic int ahead;             /* the month whose successor has its
+	                                * partitions (parts.c)                  */
 };
 
 /* Kinds of round trips, as they are counted. */
@@ -46,6 +48,7 @@ struct mk_backend_db {
 	X(APPEND, "append", "batches of write-behind")                         \
 	X(SCAN, "scan", "pages of a whole table")                              \
 	X(DROP, "drop", "rows of a domain deleted")                            \
+	X(EXPIRE, "expire", "old rows and partitions gone")                    \
 	X(OTHER, "other", "connecting, preparing, migrating")
 #define PGSQL_TRIP_ENUM(id, name, what) TRIP_##id,
 enum trip { PGSQL_TRIPS(PGSQL_TRIP_ENUM) TRIP_COUNT_ };
@@ -87,7 +90,7 @@ struct mk_backend_conn {
 	bool is_open;                  /* inside a transaction of several trips */
 	bool again;                    /* deadlock and the like: try once more  */
 	unsigned failed;               /* number of the statement that failed   */
-	char reason[256];              /* of the last failure                   */
+	char reason[256], state[8];    /* of the last failure: words, SQLSTATE  */
 	struct bytes column[33];       /* arrays of a statement                 */
 	struct stmt stmt[STMT_SLOTS];
 };
@@ -149,6 +152,28 @@ uint64_t result_count(const PGresult *res);
 int schema_apply(struct mk_backend_conn *c, const struct mk_table *const *tables,
 	bool dry_run, struct mk_diag *d);
 
+/* A statement of a transaction that is under way: 0, or -MK_EIO after a line in d (may
+ * be NULL). */
+int schema_run(struct mk_backend_conn *c, const char *what, const char *sql, int n,
+	const char *const *v, trip_fn *fn, void *arg, struct mk_diag *d);
+/* Begins such a one, in which one node at a time changes the schema; ends it: commits,
+ * or after r < 0 closes the connection, which undoes all. r, or what went wrong. */
+int schema_begin(struct mk_backend_conn *c, struct mk_diag *d);
+int schema_end(struct mk_backend_conn *c, int r, struct mk_diag *d);
+
+/* ---- parts.c --------------------------------------------------------------- */
+
+/* Partitions of the named table for this month and the next, inside a transaction of
+ * schema_begin. */
+int parts_ahead(struct mk_backend_conn *c, const char *table, struct mk_diag *d);
+/* The same for all tables, once a month, before something is written. */
+void parts_renew(struct mk_backend_conn *c);
+/* True: s came of a partition that wasn't there, and it was made: to be tried again. */
+bool parts_missed(struct mk_backend_conn *c, enum mk_store_status s, const struct mk_write *w,
+	uint32_t n);
+enum mk_store_status op_expire(struct mk_backend_conn *c, const struct mk_table *t,
+	struct mk_expiry *e, struct mk_arena *a);
+
 /* ---- ops.c ----------------------------------------------------------------- */
 
 enum mk_store_status op_get(struct mk_backend_conn *c, const struct mk_table *t,
@@ -176,5 +201,10 @@ enum mk_store_status op_scan(struct mk_backend_conn *c, const struct mk_table *t
 enum mk_store_status op_drop_domain(struct mk_backend_conn *c, const struct mk_table *t,
 	struct mk_str domain, uint64_t *out);
 enum mk_store_status op_ping(struct mk_backend_conn *c);
+/* Fills c->column[k] with n values, each row's column k, as parameters of p. */
+void params_arrays(struct mk_backend_conn *c, struct params *p, const struct mk_table *t,
+	uint32_t columns, const struct mk_value *const *rows, uint32_t n);
+/* Whether a transaction that met a deadlock is to be run again; waits a moment. */
+bool try_again(struct mk_backend_conn *c, enum mk_store_status s, int attempt);
 
 #endif

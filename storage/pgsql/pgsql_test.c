@@ -265,6 +265,330 @@ static void test_a_server_that_is_not_there_is_named(void **state)
 	mk_diag_fini(&d);
 }
 
+/* ---- partitions by time ------------------------------------------------------------- */
+
+static const struct mk_column box_columns[] = { { "domain", MK_TEXT, PART },
+	{ "user", MK_TEXT, PART }, { "id", MK_INT, MK_COL_SORT },
+	{ "text", MK_TEXT, MK_COL_SEARCH }, { 0 } };
+static const struct mk_table box = { sizeof box, 1, "box", box_columns, MK_TABLE_TIME, NULL, NULL };
+
+static void box_declare(void)
+{
+	const struct mk_table *list[] = { &box, NULL };
+	struct mk_diag d = { 0 };
+
+	if (mk_stores_declare(list, &d) < 0)
+		fail_msg("%s", mk_buf_z(&d.text));
+	mk_diag_fini(&d);
+}
+
+static int64_t id_of(const char *time)
+{
+	int64_t ms;
+
+	assert_int_equal(mk_time_parse(mk_strz(time), &ms), 0);
+	return mk_uid_at(ms);
+}
+
+static void box_put(const char *domain, const char *user, int64_t id)
+{
+	struct mk_value row[] = { mk_textz(domain), mk_textz(user), mk_int(id), mk_textz("a b") };
+
+	assert_int_equal(mk_put(st, &box, row, MK_NEW), MK_STORE_OK);
+}
+
+#define MONTHS "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_inherits JOIN pg_class " \
+	"ON oid = inhrelid WHERE inhparent = 'box'::regclass"
+
+/* Those that are not of now: a test doesn't know when it runs. */
+static const char *old_months(void)
+{
+	return in_schema(MONTHS " AND relname < 'box_2026'");
+}
+
+static uint64_t box_expire(const char *time, bool (*wanted)(void *, struct mk_str))
+{
+	struct mk_expiry e = { .size = sizeof e, .before = id_of(time), .wanted = wanted,
+		.more = true };
+	uint64_t n = 0;
+
+	for (; e.more; n += e.rows)
+		assert_int_equal(mk_expire(st, &box, &e), MK_STORE_OK);
+	return n;
+}
+
+static bool is_d(void *arg, struct mk_str domain)
+{
+	(void)arg;
+	return mk_str_eqz(domain, "d");
+}
+
+static void test_months_are_made_ahead_and_when_missed(void **state)
+{
+	char want[64];
+	time_t now = (time_t)(mk_wall_ms() / 1000);
+	struct tm tm;
+
+	(void)state;
+	open_or_fail();
+	box_declare();
+	gmtime_r(&now, &tm);
+	int y = tm.tm_year + 1900, m = tm.tm_mon + 1;
+	snprintf(want, sizeof want, "box_%04d_%02d box_%04d_%02d", y, m, m == 12 ? y + 1 : y,
+		m == 12 ? 1 : m + 1);
+	assert_string_equal(in_schema(MONTHS), want);
+	/* The last millisecond of a month, and the first of the next; a leap day. */
+	box_put("d", "u", id_of("2023-12-31T23:59:59.999Z") + (1 << 22) - 1);
+	box_put("d", "u", id_of("2024-01-01T00:00:00Z"));
+	box_put("d", "u", id_of("2024-02-29T23:59:59.999Z"));
+	assert_string_equal(old_months(), "box_2023_12 box_2024_01 box_2024_02");
+	assert_string_equal(in_schema("SELECT string_agg(tableoid::regclass::text, ' ' ORDER BY id) "
+		"FROM box"), "box_2023_12 box_2024_01 box_2024_02");
+	/* made again by a start, if somebody took them */
+	snprintf(want, sizeof want, "DROP TABLE \"box_%04d_%02d\"", y, m);
+	in_schema(want);
+	box_put("d", "u", mk_uid());
+	close_db();
+	open_or_fail();
+	box_declare();
+	assert_string_equal(in_schema("SELECT count(*) FROM box"), "4");
+	/* each has the indexes of the whole */
+	assert_string_equal(in_schema("SELECT count(*) FROM pg_indexes WHERE tablename = 'box_2024_01' "
+		"AND schemaname = current_schema()"), "2");
+}
+
+static void test_old_months_are_dropped(void **state)
+{
+	struct mk_value key[] = { mk_textz("d"), mk_textz("u"), mk_int(0) };
+	struct mk_row row;
+
+	(void)state;
+	open_or_fail();
+	box_declare();
+	for (int month = 1; month <= 6; month++) {
+		char time[32];
+		snprintf(time, sizeof time, "2024-%02d-15T00:00:00Z", month);
+		for (int i = 0; i < 10; i++)
+			box_put("d", "u", id_of(time) + i - 5);
+		if (month == 2)
+			box_put("other", "u", id_of(time));
+	}
+	box_expire("2024-04-15T00:00:00Z", is_d);
+	/* February is another's, too: of it only rows went. */
+	assert_string_equal(old_months(), "box_2024_02 box_2024_04 box_2024_05 box_2024_06");
+	assert_string_equal(in_schema("SELECT count(*) || ' ' || min(domain) FROM box_2024_02"), "1 other");
+	assert_string_equal(in_schema("SELECT count(*) FROM box_2024_04"), "5");
+	key[2] = mk_int(id_of("2024-04-15T00:00:00Z"));
+	assert_int_equal(mk_get(st, &box, key, &row), MK_STORE_OK);
+	key[2] = mk_int(id_of("2024-04-15T00:00:00Z") - 1);
+	assert_int_equal(mk_get(st, &box, key, &row), MK_STORE_NOTFOUND);
+	assert_non_null(strstr(logged, "partition dropped"));
+	box_expire("2024-06-01T00:00:00Z", NULL);
+	assert_string_equal(old_months(), "box_2024_06");
+}
+
+static void test_a_month_that_is_in_use_is_dropped_later(void **state)
+{
+	char sql[128], target[160];
+
+	(void)state;
+	open_or_fail();
+	box_declare();
+	box_put("d", "u", id_of("2024-01-15T00:00:00Z"));
+	box_put("d", "u", id_of("2024-03-15T00:00:00Z"));
+	snprintf(target, sizeof target, "host=%s dbname=postgres user=test", conf.host);
+	snprintf(sql, sizeof sql, "BEGIN; SELECT * FROM \"%s\".box_2024_01", schema);
+	PGconn *h = PQconnectdb(target);
+	PQclear(PQexec(h, sql));
+	mk_usec began = mk_now_usec();
+	box_expire("2024-02-15T00:00:00Z", is_d);
+	assert_true(mk_now_usec() - began < 5 * 1000000);
+	assert_string_equal(old_months(), "box_2024_01 box_2024_03");
+	assert_null(strstr(logged, "refused"));
+	PQfinish(h);
+	box_expire("2024-02-15T00:00:00Z", is_d);
+	assert_string_equal(old_months(), "box_2024_03");
+}
+
+/* The plan of a statement as it is prepared, run with values. */
+static char *plan_of(enum sql_stmt kind, uint32_t bits, const char *mode, const char *values)
+{
+	static char plan[32768];
+	char target[160], sql[2048];
+	struct sql_gen g = { 0 };
+
+	sql_begin(&g, &pgsql_dialect);
+	sql_stmt(&g, &box, kind, bits, 0);
+	snprintf(target, sizeof target, "host=%s dbname=postgres user=test", conf.host);
+	PGconn *h = PQconnectdb(target);
+	snprintf(sql, sizeof sql, "SET search_path = \"%s\"; SET enable_seqscan = off; SET "
+		"enable_hashjoin = off; SET enable_mergejoin = off; SET plan_cache_mode = %s; "
+		"PREPARE x AS %s", schema, mode, g.p);
+	PGresult *r = PQexec(h, sql);
+	if (PQresultStatus(r) != PGRES_COMMAND_OK)
+		fail_msg("%s: %s", sql, PQerrorMessage(h));
+	PQclear(r);
+	snprintf(sql, sizeof sql, "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE x(%s)",
+		values);
+	r = PQexec(h, sql);
+	if (PQresultStatus(r) != PGRES_TUPLES_OK)
+		fail_msg("%s: %s", sql, PQerrorMessage(h));
+	plan[0] = '\0';
+	for (int i = 0; i < PQntuples(r); i++)
+		snprintf(plan + strlen(plan), sizeof plan - strlen(plan), "%s\n", PQgetvalue(r, i, 0));
+	PQclear(r);
+	PQfinish(h);
+	sql_fini(&g);
+	if (getenv("MK_TEST_LOG") != NULL)
+		fprintf(stderr, "%s\n", plan);
+	return plan;
+}
+
+/* How many partitions' scans were run. */
+static int scans_in(const char *plan)
+{
+	int n = 0;
+
+	for (const char *line = plan; line != NULL && *line != '\0';
+	     line = strchr(line, '\n'), line = line != NULL ? line + 1 : NULL) {
+		const char *scan = strstr(line, "Scan "), *end = strchr(line, '\n');
+		const char *never = strstr(line, "never executed");
+		if (scan != NULL && scan < end && strstr(line, "box_") != NULL && strstr(line, "box_") < end)
+			n += never == NULL || never > end;
+	}
+	return n;
+}
+
+static void test_only_the_months_that_matter_are_read(void **state)
+{
+	static const char *const modes[] = { "force_custom_plan", "force_generic_plan" };
+	char values[160];
+	int64_t april = id_of("2024-04-10T00:00:00Z");
+
+	(void)state;
+	open_or_fail();
+	box_declare();
+	for (int month = 0; month < 48; month++) {
+		char time[32];
+		snprintf(time, sizeof time, "%d-%02d-15T00:00:00Z", 2022 + month / 12, month % 12 + 1);
+		for (int i = 0; i < 50; i++)
+			box_put("d", i % 2 ? "u" : "v", id_of(time) + i);
+	}
+	in_schema("DELETE FROM box WHERE id > 0 AND tableoid::regclass::text > 'box_2025_12'");
+	for (int m = 0; m < 2; m++) {
+		/* The newest page ends where it is full; so does the oldest. */
+		assert_in_range(scans_in(plan_of(STMT_ROWS, SQL_LIMIT | SQL_BACKWARD, modes[m],
+			"'d', 'u', 20")), 1, 4);
+		assert_int_equal(scans_in(plan_of(STMT_ROWS, SQL_LIMIT, modes[m], "'d', 'u', 20")), 1);
+		snprintf(values, sizeof values, "'d', 'u', %lld, %lld, 200", (long long)april,
+			(long long)id_of("2024-05-20T00:00:00Z"));
+		assert_int_equal(scans_in(plan_of(STMT_ROWS, SQL_AFTER | SQL_BEFORE | SQL_LIMIT, modes[m],
+			values)), 2);
+		snprintf(values, sizeof values, "'d', 'u', %lld", (long long)april);
+		assert_int_equal(scans_in(plan_of(STMT_GET, 0, modes[m], values)), 1);
+		/* With parameters that come from a subquery: each row looks in one. */
+		snprintf(values, sizeof values, "'{d,d}', '{u,v}', '{%lld,%lld}'", (long long)april,
+			(long long)april);
+		assert_int_equal(scans_in(plan_of(STMT_MANY, 0, modes[m], values)), 1);
+		snprintf(values, sizeof values, "'d', 'u', %lld, %lld, 5", (long long)april,
+			(long long)id_of("2024-05-02T00:00:00Z"));
+		assert_in_range(scans_in(plan_of(STMT_TAKE, SQL_AFTER | SQL_BEFORE | SQL_LIMIT, modes[m],
+			values)), 2, 3);
+		snprintf(values, sizeof values, "'{d,d}', '{u,v}', %lld, 3",
+			(long long)id_of("2022-02-20T00:00:00Z"));
+		assert_in_range(scans_in(plan_of(STMT_EXPIRE, 0, modes[m], values)), 2, 4);
+		snprintf(values, sizeof values, "%lld, 9", (long long)id_of("2022-02-20T00:00:00Z"));
+		assert_in_range(scans_in(plan_of(STMT_OWNERS, 0, modes[m], values)), 2, 4);
+	}
+}
+
+static void test_a_table_without_partitions_is_refused(void **state)
+{
+	static const struct mk_table flat = { sizeof flat, 1, "box", box_columns, 0, NULL, NULL };
+	const struct mk_table *const list[] = { &flat, NULL }, *const timed[] = { &box, NULL };
+	const struct mk_backend *be = mk_plugin_entry_pgsql(MK_ABI_MAJOR)->backend;
+	struct mk_backend_db *db = NULL;
+	struct mk_diag d = { 0 };
+
+	(void)state;
+	assert_int_equal(be->db_open(NULL, &conf, list, false, &d, &db), 0);
+	be->db_close(db);
+	assert_int_equal(be->db_open(NULL, &conf, timed, false, &d, &db), -MK_EINVAL);
+	assert_non_null(strstr(mk_buf_z(&d.text), "table box: is not partitioned by time"));
+	mk_diag_fini(&d);
+}
+
+/* Columns and indexes that come later come to all months. */
+static void test_partitioned_tables_migrate(void **state)
+{
+	static const struct mk_column more[] = { { "domain", MK_TEXT, PART },
+		{ "user", MK_TEXT, PART }, { "id", MK_INT, MK_COL_SORT },
+		{ "text", MK_TEXT, MK_COL_SEARCH }, { "extra", MK_TEXT, MK_COL_NULL | MK_COL_INDEX }, { 0 } };
+	static const struct mk_column fewer[] = { { "domain", MK_TEXT, PART },
+		{ "user", MK_TEXT, PART }, { "id", MK_INT, MK_COL_SORT },
+		{ "text", MK_TEXT, MK_COL_SEARCH }, { "extra", MK_TEXT, MK_COL_NULL }, { 0 } };
+	static const struct mk_table second = { sizeof second, 2, "box", more, MK_TABLE_TIME, NULL, NULL };
+	static const struct mk_table third = { sizeof third, 3, "box", fewer, MK_TABLE_TIME, NULL, NULL };
+	const struct mk_table *const list[][2] = { { &second, NULL }, { &third, NULL } };
+	static const char *const indexes[] = { "3", "2" };
+	const struct mk_backend *be = mk_plugin_entry_pgsql(MK_ABI_MAJOR)->backend;
+
+	(void)state;
+	open_or_fail();
+	box_declare();
+	box_put("d", "u", id_of("2024-01-15T00:00:00Z"));
+	close_db();
+	for (int i = 0; i < 2; i++) {
+		struct mk_backend_db *db = NULL;
+		struct mk_diag d = { 0 };
+		assert_int_equal(be->db_open(NULL, &conf, list[i], true, &d, &db), 0);
+		assert_non_null(strstr(mk_buf_z(&d.text), "table box: version"));
+		assert_int_equal(be->db_open(NULL, &conf, list[i], false, &d, &db), 0);
+		be->db_close(db);
+		mk_diag_fini(&d);
+		assert_string_equal(in_schema("SELECT count(extra) FROM box_2024_01"), "0");
+		assert_string_equal(in_schema("SELECT count(*) FROM pg_indexes WHERE tablename = "
+			"'box_2024_01' AND schemaname = current_schema()"), indexes[i]);
+	}
+}
+
+static void *append_to_new_months(void *arg)
+{
+	struct mk_store *mine = mk_store_new();
+	intptr_t bad = 0;
+
+	for (int i = 0; i < 36; i++) {
+		char time[32];
+		snprintf(time, sizeof time, "%d-%02d-01T00:00:00Z", 2021 + i / 12, i % 12 + 1);
+		struct mk_value row[] = { mk_textz("d"), mk_textz(arg), mk_int(id_of(time)), mk_textz("") };
+		bad += mk_put(mine, &box, row, MK_NEW) != MK_STORE_OK;
+		mk_store_job_end(mine);
+	}
+	mk_store_free(&mine);
+	return (void *)bad;
+}
+
+static void test_nodes_that_miss_a_month_make_it_once(void **state)
+{
+	static const char *const users[] = { "a", "b", "c", "e" };
+	pthread_t t[4];
+	void *bad;
+
+	(void)state;
+	open_or_fail();
+	box_declare();
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, append_to_new_months,
+			(void *)(uintptr_t)users[i]), 0);
+	for (int i = 0; i < 4; i++) {
+		pthread_join(t[i], &bad);
+		assert_null(bad);
+	}
+	assert_string_equal(in_schema("SELECT count(*) FROM box"), "144");
+	assert_string_equal(in_schema("SELECT count(*) FROM pg_inherits WHERE inhparent = "
+		"'box'::regclass"), "38");
+}
+
 /* ---- values that only a b-tree refuses --------------------------------------------- */
 
 static void test_a_key_too_long_for_an_index_is_invalid_and_stops_nobody(void **state)
@@ -601,6 +925,13 @@ int main(void)
 		TEST(test_a_newer_schema_is_refused),
 		TEST(test_a_database_of_another_encoding_is_refused),
 		TEST(test_a_server_that_is_not_there_is_named),
+		TEST(test_months_are_made_ahead_and_when_missed),
+		TEST(test_old_months_are_dropped),
+		TEST(test_a_month_that_is_in_use_is_dropped_later),
+		TEST(test_only_the_months_that_matter_are_read),
+		TEST(test_a_table_without_partitions_is_refused),
+		TEST(test_partitioned_tables_migrate),
+		TEST(test_nodes_that_miss_a_month_make_it_once),
 		TEST(test_a_key_too_long_for_an_index_is_invalid_and_stops_nobody),
 		TEST(test_words_of_any_length_are_found),
 		TEST(test_case_is_folded_in_other_alphabets),

@@ -72,13 +72,13 @@ const struct sql_dialect pgsql_dialect = {
 	.array_type = array_types,
 	.search = search,
 	.search_columns = search_columns,
+	.by_time = true,
 	.name_max = 63,
 };
 
 /* ---- one statement at a time ---------------------------------------------------------- */
 
-/* Runs text inside the transaction; 0, or -MK_EIO after a line in d. */
-static int run(struct mk_backend_conn *c, const char *what, const char *sql, int n,
+int schema_run(struct mk_backend_conn *c, const char *what, const char *sql, int n,
 	const char *const *v, trip_fn *fn, void *arg, struct mk_diag *d)
 {
 	if (trip_begin(c, TRIP_OTHER, PATIENCE)) {
@@ -86,13 +86,14 @@ static int run(struct mk_backend_conn *c, const char *what, const char *sql, int
 		if (trip_end(c, END_OPEN, fn, arg) == MK_STORE_OK)
 			return 0;
 	}
-	mk_diag_add(d, "%s: %s: %s", c->db->conf->host, what, c->reason);
+	if (d != NULL)
+		mk_diag_add(d, "%s: %s: %s", c->db->conf->host, what, c->reason);
 	return -MK_EIO;
 }
 
 static int run_gen(struct mk_backend_conn *c, const struct mk_table *t, struct mk_diag *d)
 {
-	return run(c, t->name, c->gen.p, 0, NULL, NULL, NULL, d);
+	return schema_run(c, t->name, c->gen.p, 0, NULL, NULL, NULL, d);
 }
 
 static void first_field(void *arg, unsigned index, const PGresult *r)
@@ -135,7 +136,7 @@ static int record_write(struct mk_backend_conn *c, const struct mk_table *t, str
 	sql_begin(&g, &pgsql_dialect);
 	sql_describe(&g, t);
 	const char *v[] = { t->name, version, g.p };
-	int r = run(c, t->name, "INSERT INTO meerkat_tables VALUES ($1, $2::bigint, $3) "
+	int r = schema_run(c, t->name, "INSERT INTO meerkat_tables VALUES ($1, $2::bigint, $3) "
 		"ON CONFLICT (name) DO UPDATE SET version = excluded.version, "
 		"columns = excluded.columns", 3, v, NULL, NULL, d);
 	sql_fini(&g);
@@ -148,14 +149,14 @@ static int record_write(struct mk_backend_conn *c, const struct mk_table *t, str
 static int search_make(struct mk_backend_conn *c, const struct mk_table *t, struct mk_diag *d)
 {
 	char has[64] = "", collation[64] = "";
-	int r = run(c, t->name, "SELECT to_regprocedure('meerkat_words(text)')", 0, NULL,
+	int r = schema_run(c, t->name, "SELECT to_regprocedure('meerkat_words(text)')", 0, NULL,
 		first_field, has, d);
 
 	if (r < 0 || has[0] != '\0')
 		return r;
 	/* Case is folded in all languages where the server was built with ICU,
 	 * else as the database's own locale does it. */
-	r = run(c, t->name, "SELECT quote_ident(collname) FROM pg_catalog.pg_collation "
+	r = schema_run(c, t->name, "SELECT quote_ident(collname) FROM pg_catalog.pg_collation "
 		"WHERE collname = 'und-x-icu' AND collnamespace = 'pg_catalog'::regnamespace", 0,
 		NULL, first_field, collation, d);
 	if (r < 0)
@@ -191,7 +192,27 @@ static int create(struct mk_backend_conn *c, const struct mk_table *t, struct mk
 		sql_add(&c->gen, " USING gin (_words)");
 		r = run_gen(c, t, d);
 	}
+	if (r == 0 && (t->flags & MK_TABLE_TIME))
+		r = parts_ahead(c, t->name, d);
 	return r == 0 ? record_write(c, t, d) : r;
+}
+
+/* A TIME table has partitions, and no other has: what an older version made otherwise
+ * can't be changed on the way. */
+static int kind_check(struct mk_backend_conn *c, const struct mk_table *t, struct mk_diag *d)
+{
+	bool is_time = (t->flags & MK_TABLE_TIME) != 0;
+	const char *v[] = { t->name };
+	char kind[64] = "";
+	int r = schema_run(c, t->name, "SELECT relkind FROM pg_catalog.pg_class WHERE oid = "
+		"to_regclass(quote_ident($1))", 1, v, first_field, kind, d);
+
+	if (r < 0 || kind[0] == '\0' || (strcmp(kind, "p") == 0) == is_time)
+		return r;
+	mk_diag_add(d, is_time
+		? "table %s: is not partitioned by time in the database, as is declared"
+		: "table %s: is partitioned in the database, but not declared so", t->name);
+	return -MK_EINVAL;
 }
 
 static int change(struct mk_backend_conn *c, const struct mk_table *t,
@@ -226,7 +247,7 @@ static int table_apply(struct mk_backend_conn *c, const struct mk_table *t, bool
 		return -MK_EINVAL;
 	}
 	if (recorded)
-		r = run(c, "meerkat_tables", "SELECT version, columns FROM meerkat_tables "
+		r = schema_run(c, "meerkat_tables", "SELECT version, columns FROM meerkat_tables "
 			"WHERE name = $1", 1, v, record_got, &x, d);
 	if (r < 0)
 		return r;
@@ -235,11 +256,16 @@ static int table_apply(struct mk_backend_conn *c, const struct mk_table *t, bool
 			mk_diag_add(d, "table %s: is created (version %u)", t->name, t->version);
 		return dry_run ? 0 : create(c, t, d);
 	}
-	r = sql_compare(t, x.version, x.columns, &what, d);
-	if (r <= 0)
+	r = kind_check(c, t, d);
+	if (r == 0)
+		r = sql_compare(t, x.version, x.columns, &what, d);
+	if (r < 0)
 		return r;
-	sql_tell(c->db->inst, t, x.version, &what, dry_run, d);
-	return dry_run ? 0 : change(c, t, &what, d);
+	if (r > 0)
+		sql_tell(c->db->inst, t, x.version, &what, dry_run, d);
+	if (r > 0 && !dry_run && (r = change(c, t, &what, d)) < 0)
+		return r;
+	return !dry_run && (t->flags & MK_TABLE_TIME) ? parts_ahead(c, t->name, d) : 0;
 }
 
 /* ---- all of them -------------------------------------------------------------------- */
@@ -248,7 +274,7 @@ static int table_apply(struct mk_backend_conn *c, const struct mk_table *t, bool
 static int records_find(struct mk_backend_conn *c, struct mk_diag *d)
 {
 	char name[64] = "";
-	int r = run(c, "meerkat_tables", "SELECT to_regclass('meerkat_tables')", 0, NULL,
+	int r = schema_run(c, "meerkat_tables", "SELECT to_regclass('meerkat_tables')", 0, NULL,
 		first_field, name, d);
 
 	return r < 0 ? r : name[0] != '\0';
@@ -259,7 +285,7 @@ static int records_make(struct mk_backend_conn *c, struct mk_diag *d)
 {
 	const char *v[] = { c->db->conf->schema };
 	char name[64] = "", sql[160];
-	int r = run(c, "schema", "SELECT quote_ident($1) || CASE WHEN EXISTS (SELECT 1 FROM "
+	int r = schema_run(c, "schema", "SELECT quote_ident($1) || CASE WHEN EXISTS (SELECT 1 FROM "
 		"pg_catalog.pg_namespace WHERE nspname = $1) THEN '' ELSE '!' END", 1, v,
 		first_field, name, d);
 	size_t n = strlen(name);
@@ -267,27 +293,28 @@ static int records_make(struct mk_backend_conn *c, struct mk_diag *d)
 	if (r == 0 && n > 0 && name[n - 1] == '!') {
 		/* quoted by the server; no statement takes a name as parameter */
 		snprintf(sql, sizeof sql, "CREATE SCHEMA %.*s", (int)(n - 1), name);
-		r = run(c, "schema", sql, 0, NULL, NULL, NULL, d);
+		r = schema_run(c, "schema", sql, 0, NULL, NULL, NULL, d);
 	}
 	if (r == 0)
-		r = run(c, "meerkat_tables", "CREATE TABLE meerkat_tables (name TEXT NOT NULL "
+		r = schema_run(c, "meerkat_tables", "CREATE TABLE meerkat_tables (name TEXT NOT NULL "
 			"PRIMARY KEY, version BIGINT NOT NULL, columns TEXT NOT NULL)", 0, NULL, NULL,
 			NULL, d);
 	return r;
 }
+
+/* The lock ends with the transaction. Its number is of this schema of this database
+ * alone. */
+#define LOCK "pg_advisory_xact_lock(hashtext('meerkat schema'), " \
+	"hashtext(current_setting('search_path')))"
 
 static int apply(struct mk_backend_conn *c, const struct mk_table *const *tables,
 	bool dry_run, struct mk_diag *d)
 {
 	int r = 0;
 
-	/* The lock ends with the transaction. Its number is of this schema of
-	 * this database alone. */
 	if (!dry_run)
-		r = run(c, "lock", "SELECT set_config('statement_timeout', '0', true), "
-			"set_config('lock_timeout', '120s', true), pg_advisory_xact_lock("
-			"hashtext('meerkat schema'), hashtext(current_setting('search_path')))",
-			0, NULL, NULL, NULL, d);
+		r = schema_run(c, "lock", "SELECT set_config('statement_timeout', '0', true), "
+			"set_config('lock_timeout', '120s', true), " LOCK, 0, NULL, NULL, NULL, d);
 	int recorded = r == 0 ? records_find(c, d) : r;
 	if (recorded < 0)
 		return recorded;
@@ -304,17 +331,37 @@ static int apply(struct mk_backend_conn *c, const struct mk_table *const *tables
 	return r;
 }
 
+static int begin(struct mk_backend_conn *c, const char *how, struct mk_diag *d)
+{
+	int r = schema_run(c, "begin", how, 0, NULL, NULL, NULL, d);
+
+	if (r == 0)
+		c->is_open = true;
+	return r;
+}
+
+int schema_begin(struct mk_backend_conn *c, struct mk_diag *d)
+{
+	int r = begin(c, "BEGIN", d);
+
+	if (r == 0)
+		r = schema_run(c, "lock", "SELECT " LOCK, 0, NULL, NULL, NULL, d);
+	return r < 0 ? schema_end(c, r, d) : 0;
+}
+
+int schema_end(struct mk_backend_conn *c, int r, struct mk_diag *d)
+{
+	if (r == 0)
+		r = schema_run(c, "commit", "COMMIT", 0, NULL, NULL, NULL, d);
+	c->is_open = false;
+	c->lost = c->lost || r < 0;
+	return r;
+}
+
 int schema_apply(struct mk_backend_conn *c, const struct mk_table *const *tables,
 	bool dry_run, struct mk_diag *d)
 {
-	int r = run(c, "begin", dry_run ? "BEGIN READ ONLY" : "BEGIN", 0, NULL, NULL, NULL, d);
+	int r = begin(c, dry_run ? "BEGIN READ ONLY" : "BEGIN", d);
 
-	if (r < 0)
-		return r;
-	c->is_open = true;
-	r = apply(c, tables, dry_run, d);
-	if (r == 0)
-		r = run(c, "commit", "COMMIT", 0, NULL, NULL, NULL, d);
-	c->is_open = false;            /* what failed ends with the connection  */
-	return r;
+	return r < 0 ? r : schema_end(c, apply(c, tables, dry_run, d), d);
 }

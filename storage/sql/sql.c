@@ -458,6 +458,75 @@ void sql_drop_some(struct sql_gen *g, const struct mk_table *t)
 	sql_add(g, ")");
 }
 
+/* SELECT "a", "b" FROM t WHERE id < $1 AND what is behind (a, b) ORDER BY a, b LIMIT 1:
+ * the next one, found by the index. behind: 0 none, 1 parameters, 2 columns of owners. */
+static void next_owner(struct sql_gen *g, const struct mk_table *t, const struct sql_shape *s,
+	int behind)
+{
+	sql_add(g, "SELECT ");
+	names(g, t, 0, s->parts);
+	from(g, t);
+	sql_name(g, t->columns[s->parts].name, NULL);
+	sql_add(g, " < $1");
+	if (behind == 1) {
+		sql_add(g, " AND ");
+		beyond(g, t, 0, s->parts, ">");
+	} else if (behind == 2) {
+		sql_add(g, " AND (");
+		names(g, t, 0, s->parts);
+		sql_add(g, ") > (");
+		for (uint32_t i = 0; i < s->parts; i++) {
+			sql_add(g, i == 0 ? "owners." : ", owners.");
+			sql_name(g, t->columns[i].name, NULL);
+		}
+		sql_add(g, ")");
+	}
+	order(g, t, 0, s->parts, false);
+	sql_add(g, " LIMIT 1");
+}
+
+void sql_owners(struct sql_gen *g, const struct mk_table *t, bool has_after)
+{
+	struct sql_shape s = sql_measure(t);
+
+	g->params++;                   /* $1 stands there twice                 */
+	sql_add(g, "WITH RECURSIVE owners AS ((");
+	next_owner(g, t, &s, has_after ? 1 : 0);
+	sql_add(g, ") UNION ALL SELECT further.* FROM owners, LATERAL (");
+	next_owner(g, t, &s, 2);
+	sql_add(g, ") AS further) SELECT ");
+	names(g, t, 0, s.parts);
+	sql_add(g, " FROM owners LIMIT ");
+	sql_param(g);
+}
+
+void sql_expire(struct sql_gen *g, const struct mk_table *t)
+{
+	struct sql_shape s = sql_measure(t);
+
+	sql_add(g, "DELETE");
+	from(g, t);
+	sql_add(g, "(");
+	names(g, t, 0, s.keys);
+	sql_add(g, ") IN (SELECT ");
+	names(g, t, 0, s.keys);
+	sql_add(g, " FROM ");
+	arrays(g, t, s.parts, s.parts);
+	sql_add(g, " AS asked (");
+	names(g, t, 0, s.parts);
+	sql_add(g, ") JOIN ");
+	sql_name(g, t->name, NULL);
+	sql_add(g, " USING (");
+	names(g, t, 0, s.parts);
+	sql_add(g, ") WHERE ");
+	sql_name(g, t->columns[s.parts].name, NULL);
+	sql_add(g, " < ");
+	sql_param(g);
+	sql_add(g, " LIMIT ");
+	sql_param(g);
+	sql_add(g, ")");
+}
+
 /* ---- schema -------------------------------------------------------------------- */
 
 static const struct {
@@ -508,6 +577,11 @@ void sql_create_table(struct sql_gen *g, const struct mk_table *t)
 	sql_add(g, "))");
 	if (!numbered)
 		sql_add(g, g->d->table_tail);
+	if (g->d->by_time && (t->flags & MK_TABLE_TIME)) {
+		sql_add(g, " PARTITION BY RANGE (");
+		names(g, t, s.parts, s.keys);
+		sql_add(g, ")");
+	}
 }
 
 static void index_name(struct sql_gen *g, const struct mk_table *t, uint32_t column)
@@ -787,6 +861,12 @@ void sql_stmt(struct sql_gen *g, const struct mk_table *t, enum sql_stmt kind, u
 		break;
 	case STMT_DROP_SOME:
 		sql_drop_some(g, t);
+		break;
+	case STMT_OWNERS:
+		sql_owners(g, t, bits & 1);
+		break;
+	case STMT_EXPIRE:
+		sql_expire(g, t);
 		break;
 	}
 }

@@ -33,6 +33,7 @@ struct sql_dialect {
 	/* What tables with SEARCH columns have besides them, each followed by a
 	 * comma; NULL: nothing. */
 	void (*search_columns)(struct sql_gen *g, const struct mk_table *t);
+	bool by_time;                  /* TIME tables are PARTITION BY RANGE    */
 	size_t name_max;               /* bytes; longer names of indexes end in
 	                                * a hash; 0 = no limit                  */
 };
@@ -116,14 +117,21 @@ void sql_drop_domain(struct sql_gen *g, const struct mk_table *t);
 /* Some rows of a domain. Parameters: domain, how many. */
 void sql_drop_some(struct sql_gen *g, const struct mk_table *t);
 
+/* Of TIME tables; need array_type. The next partitions, those of ids below one.
+ * Parameters: id, after (if has_after: a partition), how many. */
+void sql_owners(struct sql_gen *g, const struct mk_table *t, bool has_after);
+/* Some rows of partitions, with ids below one. Parameters: an array of each PARTITION
+ * column, id, how many. */
+void sql_expire(struct sql_gen *g, const struct mk_table *t);
+
 /* ---- statements by what they are made from --------------------------------------- */
 
 /* What a backend prepares once and finds again. */
 enum sql_stmt { STMT_GET = 1, STMT_MANY, STMT_ROWS, STMT_COUNT, STMT_ERASE, STMT_TAKE, STMT_SCAN,
 	STMT_INSERT, STMT_APPEND, STMT_UPSERT, STMT_UPDATE, STMT_SET, STMT_SUM, STMT_DELETE,
-	STMT_DROP, STMT_DROP_SOME };
+	STMT_DROP, STMT_DROP_SOME, STMT_OWNERS, STMT_EXPIRE };
 /* bits, columns: of ROWS, COUNT, ERASE and TAKE as sql_range's; of SCAN bit 1 has_domain,
- * 2 has_after; of SET and SUM columns is the column. */
+ * 2 has_after; of OWNERS bit 1 has_after; of SET and SUM columns is the column. */
 void sql_stmt(struct sql_gen *g, const struct mk_table *t, enum sql_stmt kind, uint32_t bits,
 	uint32_t columns);
 
