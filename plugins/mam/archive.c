@@ -14,7 +14,8 @@
 
 #include "mam.h"
 
-#define DAY_MS INT64_C(86400000)
+#define DAY_MS    INT64_C(86400000)
+#define DAYS_STEP 1000
 
 static const struct mk_column box_columns[] = {
 	{ "domain", MK_TEXT, MK_COL_PARTITION },
@@ -37,7 +38,8 @@ static const struct mk_column text_columns[] = {
 	{ 0 }
 };
 const struct mk_table archive_text = { .size = sizeof archive_text, .version = 1,
-	.name = "archive_text", .columns = text_columns, .flags = MK_TABLE_OWNED };
+	.name = "archive_text", .columns = text_columns,
+	.flags = MK_TABLE_OWNED | MK_TABLE_TIME };
 
 /*
  * On which days an owner wrote with whom. An index of the box by peer would cost as
@@ -97,7 +99,7 @@ static void link_take(struct mk_value *row, const struct mk_value *held)
 static const struct mk_table_link box_link = { .size = sizeof box_link, .key = link_key,
 	.back = link_back, .take = link_take };
 const struct mk_table archive_box = { .size = sizeof archive_box, .version = 1,
-	.name = "archive_box", .columns = box_columns, .flags = MK_TABLE_OWNED,
+	.name = "archive_box", .columns = box_columns, .flags = MK_TABLE_OWNED | MK_TABLE_TIME,
 	.link = &box_link };
 
 /* ---- owners ------------------------------------------------------------------------- */
@@ -474,28 +476,58 @@ static enum mk_store_status count_with(struct mk_store *st, struct owner o,
 	return s;
 }
 
-/* Of days before this one: what retention has emptied. */
-enum mk_store_status days_delete(struct mk_store *st, struct owner o, int64_t before)
+/* Of one owner: the rows from *at on that are as the first one's. */
+static enum mk_store_status days_erase(struct mk_store *st, const struct mk_rows *rows,
+	uint32_t *at, int64_t first, bool is_wanted)
+{
+	struct mk_write *w = mk_arena_alloc(mk_store_arena(st), rows->n * sizeof *w);
+	const struct mk_value *v = rows->row[*at].v;
+	uint32_t n = 0;
+
+	for (; *at < rows->n; (*at)++) {
+		const struct mk_value *x = rows->row[*at].v;
+		if (!mk_str_eq(mk_value_str(&x[0]), mk_value_str(&v[0])) ||
+		    !mk_str_eq(mk_value_str(&x[1]), mk_value_str(&v[1])))
+			break;
+		if (is_wanted && x[3].as.i < first)
+			w[n++] = (struct mk_write){ MK_WRITE_DELETE, &archive_days, x, MK_ANY };
+	}
+	return mk_batch(st, w, n, NULL);
+}
+
+enum mk_store_status days_delete_of(struct mk_store *st, struct owner o, int64_t before)
 {
 	struct mk_value partition[] = { mk_text(o.domain), mk_text(o.user) };
-	struct mk_range range = { .size = sizeof range, .limit = 500 };
+	struct mk_range range = { .size = sizeof range, .limit = DAYS_STEP };
 	struct mk_rows rows = { .more = true };
 	enum mk_store_status s = MK_STORE_OK;
-	int64_t first = day_of(before);
 
 	while (s == MK_STORE_OK && rows.more) {
+		uint32_t at = 0;
 		s = mk_query(st, &archive_days, partition, &range, &rows);
 		if (s != MK_STORE_OK || rows.n == 0)
 			return s;
-		struct mk_write *w = mk_arena_alloc(mk_store_arena(st), rows.n * sizeof *w);
-		uint32_t n = 0;
-		for (uint32_t k = 0; k < rows.n; k++)
-			if (rows.row[k].v[3].as.i < first)
-				w[n++] = (struct mk_write){ MK_WRITE_DELETE, &archive_days,
-					rows.row[k].v, MK_ANY };
+		s = days_erase(st, &rows, &at, day_of(before), true);
 		range.after = rows.row[rows.n - 1].v + 2;
-		s = mk_batch(st, w, n, NULL);
 	}
+	return s;
+}
+
+enum mk_store_status days_delete(struct mk_store *st, int64_t before,
+	bool (*wanted)(void *arg, struct mk_str domain), void *arg, const struct mk_value **after,
+	bool *more)
+{
+	struct mk_rows rows;
+	enum mk_store_status s = mk_scan(st, &archive_days, MK_STR_NONE, *after, DAYS_STEP, &rows);
+	uint32_t at = 0;
+
+	while (s == MK_STORE_OK && at < rows.n)
+		s = days_erase(st, &rows, &at, day_of(before),
+			wanted(arg, mk_value_str(&rows.row[at].v[0])));
+	if (s != MK_STORE_OK)
+		return s;
+	*more = rows.more && rows.n != 0;
+	*after = *more ? rows.row[rows.n - 1].v : NULL;
 	return s;
 }
 

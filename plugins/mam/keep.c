@@ -1,10 +1,13 @@
 /*
  * mam/keep.c - old messages go: by age, and by a user's quota
  *
- * A walk over all owners of boxes, a few at a time (mk_every, so in a job, never two
- * at once), that begins again PAUSE_MS after it came to the end. Rows are deleted in
- * batches, the oldest first, so that an archive has no holes. What goes because of one
- * user's quota the other's row takes over.
+ * A round of walks, a step at a time (mk_every, so in a job, never two at once), that
+ * begins again PAUSE_MS after it came to the end. What is too old goes by mk_expire,
+ * which drops partitions where the backend has some: first what is found by search, then
+ * the messages, then the days on which there are none any more. For quotas all owners
+ * are walked over. Rows go in batches, the oldest first, so that an archive has no holes.
+ * What goes because of one user's quota the other's row takes over; what goes by age is as
+ * old in both.
  */
 #include "mam.h"
 
@@ -13,33 +16,61 @@
 #define BATCHES  40                    /* deletions in a step                   */
 #define PAUSE_MS (60 * 60 * 1000)
 
+enum phase { TEXT, BOX, DAYS, QUOTA, END };
+
+#define PLACE 4                        /* values of a place, at most            */
 struct keep {
-	char *domain, *user;           /* the owner that comes next after these; NULL =
-	                                * from the beginning                    */
-	mk_usec next;                  /* when the walk begins again            */
+	enum phase phase;
+	int64_t before;                /* ids of the round that are too old     */
+	int64_t days_done;             /* the day before which none are left    */
+	mk_usec next;                  /* when the next round begins            */
+	/* Where the walk stands: n values, of texts copies; 0: it begins. */
+	struct mk_value place[PLACE];
+	uint32_t n;
 };
 
 struct keep *keep_new(void) { return mk_alloc(sizeof(struct keep)); }
 
-static void rewind_walk(struct keep *k)
+static void place_clear(struct keep *k)
 {
-	mk_free(k->domain);
-	mk_free(k->user);
-	memset(k, 0, sizeof *k);
+	for (uint32_t i = 0; i < k->n; i++)
+		if (k->place[i].type == MK_TEXT)
+			mk_free((void *)(uintptr_t)k->place[i].as.b.p);
+	k->n = 0;
+}
+
+static void place_set(struct keep *k, const struct mk_value *v, uint32_t n)
+{
+	if (v == k->place)
+		return;
+	place_clear(k);
+	for (uint32_t i = 0; i < n; i++) {
+		struct mk_str s = mk_value_str(&v[i]);
+		k->place[i] = v[i];
+		if (v[i].type == MK_TEXT)
+			k->place[i].as.b.p = mk_strndup(s.p, s.n);
+	}
+	k->n = n;
+}
+
+static const struct mk_value *place_get(const struct keep *k)
+{
+	return k->n != 0 ? k->place : NULL;
 }
 
 void keep_free(struct keep **k)
 {
 	if (*k == NULL)
 		return;
-	rewind_walk(*k);
+	place_clear(*k);
 	mk_free(*k);
 	*k = NULL;
 }
 
 /* The settings are a host type's; rows are there of all. */
-static bool is_ours(const struct mk_inst *i, struct mk_str domain)
+static bool is_ours(void *arg, struct mk_str domain)
 {
+	const struct mk_inst *i = arg;
 	const char *type;
 	struct mk_jid *j;
 
@@ -50,30 +81,21 @@ static bool is_ours(const struct mk_inst *i, struct mk_str domain)
 	return type != NULL && strcmp(type, mk_inst_type(i)) == 0;
 }
 
+/* ---- quotas ------------------------------------------------------------------------- */
+
 /* Deletes the oldest, up to a batch, of those with ids below before; how many. */
 static enum mk_store_status drop_oldest(struct mk_store *st, struct owner o, int64_t before,
-	bool is_old, uint32_t *n)
+	uint32_t *n)
 {
 	struct box_range r = { .after = INT64_MIN, .before = before, .limit = BATCH };
-	struct mk_value partition[] = { mk_text(o.domain), mk_text(o.user) }, bound = mk_int(before);
-	struct mk_range range = { .size = sizeof range, .before = &bound, .limit = BATCH };
 	struct box_page page;
-	enum mk_store_status s;
-	uint64_t deleted = 0;
+	enum mk_store_status s = box_rows(st, o, &r, &page);
 
 	*n = 0;
-	if (is_old) {
-		/* The other's row is as old. */
-		s = mk_delete_range(st, &archive_text, partition, &range, NULL);
-		if (s == MK_STORE_OK)
-			s = mk_delete_range(st, &archive_box, partition, &range, &deleted);
-		*n = (uint32_t)deleted;
-		return s;
-	}
-	s = box_rows(st, o, &r, &page);
 	if (s == MK_STORE_OK && page.n != 0)
 		s = box_delete(st, o, page.e, page.n);
-	*n = page.n;
+	if (s == MK_STORE_OK)
+		*n = page.n;
 	return s;
 }
 
@@ -112,36 +134,19 @@ static enum mk_store_status over_quota(struct mk_store *st, struct owner o,
 static bool keep_owner(struct mk_inst *i, struct mk_store *st, struct owner o,
 	const struct mam_conf *c, uint32_t *batches)
 {
-	int64_t before = c->retention != 0 ? mk_uid_at(mk_wall_ms() - c->retention) : INT64_MIN;
-	enum mk_store_status s = MK_STORE_OK;
-	uint32_t n = 1;
+	int64_t before;
+	enum mk_store_status s = over_quota(st, o, c, &before);
+	uint32_t n = BATCH;
 
-	for (int pass = 0; pass < 2; pass++) {
-		if (pass == 1) {
-			before = INT64_MIN;
-			if (c->quota != 0 || c->quota_messages != 0)
-				s = over_quota(st, o, c, &before);
-		}
-		for (n = BATCH; s == MK_STORE_OK && n == BATCH && before != INT64_MIN && *batches > 0;
-		     (*batches)--) {
-			s = drop_oldest(st, o, before, pass == 0, &n);
-			if (s == MK_STORE_OK && n != 0)
-				mk_metric_add(i, pass == 0 ? EXPIRED : OVER_QUOTA, n);
-		}
-		if (s == MK_STORE_OK && before != INT64_MIN)
-			s = days_delete(st, o, before);
+	if (before == INT64_MIN)
+		return s == MK_STORE_OK;
+	for (; s == MK_STORE_OK && n == BATCH && *batches > 0; (*batches)--) {
+		s = drop_oldest(st, o, before, &n);
+		mk_metric_add(i, OVER_QUOTA, n);
 	}
+	if (s == MK_STORE_OK)
+		s = days_delete_of(st, o, before);
 	return s == MK_STORE_OK && *batches > 0;
-}
-
-static void keep_place(struct keep *k, const struct mk_row *row)
-{
-	struct mk_str domain = mk_value_str(&row->v[0]), user = mk_value_str(&row->v[1]);
-
-	mk_free(k->domain);
-	mk_free(k->user);
-	k->domain = mk_strndup(domain.p, domain.n);
-	k->user = mk_strndup(user.p, user.n);
 }
 
 /* True: to be gone on with in the next step. */
@@ -151,24 +156,71 @@ static bool walk_owners(struct mk_inst *i, struct mk_store *st, struct keep *k,
 	uint32_t batches = BATCHES;
 
 	for (uint32_t n = 0; n < OWNERS; n++) {
-		struct mk_value last[3];
 		struct mk_rows rows;
-		if (k->domain != NULL) {
-			last[0] = mk_textz(k->domain);
-			last[1] = mk_textz(k->user);
-			last[2] = mk_int(INT64_MAX);
-		}
-		if (mk_scan(st, &archive_box, MK_STR_NONE, k->domain != NULL ? last : NULL, 1,
-		    &rows) != MK_STORE_OK)
+		if (mk_scan(st, &archive_box, MK_STR_NONE, place_get(k), 1, &rows) != MK_STORE_OK)
 			return true;
 		if (rows.n == 0)
 			return false;
-		struct owner o = { mk_value_str(&rows.row[0].v[0]), mk_value_str(&rows.row[0].v[1]) };
+		const struct mk_value *v = rows.row[0].v;
+		struct owner o = { mk_value_str(&v[0]), mk_value_str(&v[1]) };
 		if (is_ours(i, o.domain) && !keep_owner(i, st, o, c, &batches))
 			return true;           /* this owner again                      */
-		keep_place(k, &rows.row[0]);
+		struct mk_value last[] = { v[0], v[1], mk_int(INT64_MAX) };
+		place_set(k, last, 3);
 	}
 	return true;
+}
+
+/* ---- age ---------------------------------------------------------------------------- */
+
+static bool expire(struct mk_inst *i, struct mk_store *st, struct keep *k)
+{
+	const struct mk_table *t = k->phase == TEXT ? &archive_text : &archive_box;
+	struct mk_expiry e = { .size = sizeof e, .before = k->before, .wanted = is_ours, .arg = i,
+		.after = place_get(k) };
+
+	if (mk_expire(st, t, &e) != MK_STORE_OK)
+		return true;
+	if (k->phase == BOX && e.rows != 0)
+		mk_metric_add(i, EXPIRED, e.rows);
+	place_set(k, e.after, e.after != NULL ? 2 : 0);
+	return e.more;
+}
+
+/* Once a day: they are by day. */
+static bool walk_days(struct mk_inst *i, struct mk_store *st, struct keep *k)
+{
+	int64_t day = mk_uid_wall_ms(k->before) / (24 * 60 * 60 * 1000);
+	const struct mk_value *after = place_get(k);
+	bool more;
+
+	if (k->days_done == day)
+		return false;
+	if (days_delete(st, k->before, is_ours, i, &after, &more) != MK_STORE_OK)
+		return true;
+	if (!more)
+		k->days_done = day;
+	place_set(k, after, more ? 4 : 0);
+	return more;
+}
+
+/* ---- rounds ------------------------------------------------------------------------- */
+
+/* A step of what the round is at; true: there are more. */
+static bool walk(struct mk_inst *i, struct mk_store *st, struct keep *k, const struct mam_conf *c)
+{
+	switch (k->phase) {
+	case TEXT:
+	case BOX:
+		return c->retention != 0 && expire(i, st, k);
+	case DAYS:
+		return c->retention != 0 && walk_days(i, st, k);
+	case QUOTA:
+		return (c->quota != 0 || c->quota_messages != 0) && walk_owners(i, st, k, c);
+	case END:
+		break;
+	}
+	return false;
 }
 
 void keep_step(struct mk_inst *i, struct mk_store *st)
@@ -176,11 +228,16 @@ void keep_step(struct mk_inst *i, struct mk_store *st)
 	const struct mam_conf *c = mk_inst_conf(i);
 	struct keep *k = ((struct mam *)mk_inst_data(i))->keep;
 
-	if ((c->retention == 0 && c->quota == 0 && c->quota_messages == 0) ||
-	    mk_now_usec() < k->next)
+	if (mk_now_usec() < k->next)
 		return;
-	if (walk_owners(i, st, k, c))
+	if (k->phase == TEXT && k->n == 0)
+		k->before = mk_uid_at(mk_wall_ms() - c->retention);
+	while (k->phase < END && !walk(i, st, k, c)) {
+		place_clear(k);
+		k->phase++;
+	}
+	if (k->phase < END)
 		return;
-	rewind_walk(k);
+	k->phase = TEXT;
 	k->next = mk_now_usec() + PAUSE_MS * INT64_C(1000);
 }

@@ -111,8 +111,13 @@ void box_reflag(struct mk_store *st, struct owner o, const struct entry *e, int6
 	struct mk_write *w);
 int code_of(enum mk_store_status s);
 void entry_out(struct mk_store *st, const struct entry *e, struct mk_archive_entry *out);
-/* Those of archive_days that are before an id's. */
-enum mk_store_status days_delete(struct mk_store *st, struct owner o, int64_t before);
+/* A step over archive_days: those of days before an id's go, of wanted domains. after: a
+ * key, in and out, as mk_scan's. */
+enum mk_store_status days_delete(struct mk_store *st, int64_t before,
+	bool (*wanted)(void *arg, struct mk_str domain), void *arg, const struct mk_value **after,
+	bool *more);
+/* One owner's. */
+enum mk_store_status days_delete_of(struct mk_store *st, struct owner o, int64_t before);
 /* What others need of them they take over. */
 enum mk_store_status box_delete(struct mk_store *st, struct owner o, const struct entry *e,
 	uint32_t n);

@@ -3,12 +3,17 @@ What any backend does is tested by storage/suite, and by all other tests here wi
 MEERKAT_TEST_STORAGE=pgsql."""
 
 import os
+import sqlite3
+import sys
 
 import pytest
 
 import mk
 from mk import certs, name
 from mk.postgres import Postgres
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from test_mam import query, talk, until  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +148,55 @@ def test_settings_are_checked(pg, make_server, changes, what):
     with pytest.raises(AssertionError) as e:
         s.start()
     assert what in str(e.value)
+
+
+def test_archives_are_partitions_that_retention_drops(pg, make_server, connect):
+    """What is too old goes with its months, and to the day in the month of the limit; a
+    copy from another backend makes the months that it needs."""
+    def in_pg(sql):
+        return pg.psql(sql, schema="months")
+
+    s = make_server({**storage(sqlite={}, pgsql=pg.settings_for("months")),
+                     "host_types": {"people": {"plugins": {"mam": {"search": True}}}}})
+    a, b = (connect(s.account(), server=s, presence="") for _ in range(2))
+    talk(a, b, 3)
+    assert len(query(a).results) == len(query(b).results) == 3
+    a, b = a.account, b.account
+    s.stop()
+    db = sqlite3.connect(s.path("data", "meerkat.db"))
+    for table in ("archive_box", "archive_text"):
+        rest = [r[1] for r in db.execute("PRAGMA table_info(%s)" % table)
+                if r[1] not in ("id", "_rowid")]
+        names = ", ".join('"%s"' % n for n in rest)
+        now = db.execute("SELECT max(id) FROM %s" % table).fetchone()[0]
+        for days in (400, 100, 31, 29, 2):
+            db.execute("INSERT INTO %s (%s, id) SELECT %s, id - ? FROM %s WHERE id > ?" % (
+                table, names, names, table), ((days * 86400000) << 22, now - (3600000 << 22)))
+    db.execute("INSERT INTO archive_days SELECT domain, \"user\", peer, day - 31, _version "
+               "FROM archive_days")
+    db.commit()
+    db.close()
+    s.start()
+    s.ctl("storage", "copy", "sqlite", "pgsql")
+    s.stop()
+    assert in_pg("SELECT count(*) FROM archive_box") == "36"
+    assert in_pg("SELECT count(*) FROM archive_days") == "4"
+    months = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'archive_box'::regclass"
+    before = int(in_pg(months))
+    s.config["storage"]["default"] = "pgsql"
+    s.config["host_types"]["people"]["plugins"]["mam"]["retention"] = "30d"
+    s.start()
+    until(lambda: in_pg("SELECT count(*) FROM archive_box") == "18")
+    until(lambda: in_pg("SELECT count(*) FROM archive_days") == "2")
+    assert in_pg("SELECT count(*) FROM archive_text") == "18"
+    assert int(in_pg(months)) <= before - 2
+    a, b = (connect(x, server=s, presence="") for x in (a, b))
+    assert query(a).bodies == query(b).bodies == ["n0", "n1", "n2"] * 3
+    talk(b, a, 2, "new")
+    assert query(a).bodies[-2:] == ["new0", "new1"]
+    # What else there is to be done with a user's rows.
+    out = s.ctl("storage", "export", a.account.jid).stdout
+    assert out.count("<body>n0</body>") >= 3
+    s.ctl("account", "unregister", a.account.jid)
+    assert in_pg("SELECT count(*) FROM archive_box") == "11"
+    assert query(b).bodies == ["n0", "n1", "n2"] * 3 + ["new0", "new1"]
