@@ -219,7 +219,8 @@ static void unwanted_look(void *arg, unsigned index, const PGresult *r)
 /*
  * Drops a partition, if all in it is to go. Who waits for its lock stops all that come
  * behind, so the wait is short, and a table that is busy keeps its partition until the
- * next walk. Its files are removed when the lock is gone again.
+ * next walk (NOTFOUND). Its files are removed when the lock is gone again. CONFLICT: other
+ * domains have rows in it.
  */
 static enum mk_store_status part_drop(struct mk_backend_conn *c, const struct mk_table *t,
 	const struct part *p, struct mk_expiry *e)
@@ -291,8 +292,12 @@ static enum mk_store_status parts_drop(struct mk_backend_conn *c, const struct m
 	return MK_STORE_OK;
 }
 
-struct owners { const struct mk_table *table; struct mk_arena *arena; uint32_t parts, n;
-	const struct mk_value **v; };
+struct owners {
+	const struct mk_table *table;
+	struct mk_arena *arena;
+	uint32_t parts, n;
+	const struct mk_value **v;     /* n partitions: values of their columns */
+};
 
 static void owners_read(void *arg, unsigned index, const PGresult *r)
 {
