@@ -241,10 +241,11 @@ static enum mk_store_status part_drop(struct mk_backend_conn *c, const struct mk
 		/* Nobody writes to it until it is known who is in it. */
 		snprintf(sql, sizeof sql, "LOCK TABLE %s IN SHARE MODE", p->name);
 		trip_text(c, sql, 0, NULL);
-		snprintf(sql, sizeof sql, "WITH RECURSIVE d AS ((SELECT \"%s\" AS x FROM %s ORDER BY 1 "
-			"LIMIT 1) UNION ALL SELECT (SELECT \"%s\" FROM %s WHERE \"%s\" > d.x ORDER BY 1 LIMIT 1) "
-			"FROM d WHERE d.x IS NOT NULL) SELECT x FROM d WHERE x IS NOT NULL", domain, p->name,
-			domain, p->name, domain);
+		snprintf(sql, sizeof sql, "WITH RECURSIVE d AS ((SELECT \"%s\" AS x FROM %s "
+			"ORDER BY 1 LIMIT 1) UNION ALL SELECT (SELECT \"%s\" FROM %s WHERE "
+			"\"%s\" > d.x ORDER BY 1 LIMIT 1) FROM d WHERE d.x IS NOT NULL) "
+			"SELECT x FROM d WHERE x IS NOT NULL", domain, p->name, domain, p->name,
+			domain);
 		if (e->wanted != NULL)
 			trip_text(c, sql, 0, NULL);
 		s = trip_end(c, END_OPEN, unwanted_look, &x);
