@@ -156,6 +156,12 @@ class Load:
                 assert "temporary-auth-failure" in str(e) and time.monotonic() < deadline
                 time.sleep(0.1)
 
+    def available(self):
+        c = self.login(time.monotonic() + WITHIN)
+        c.enable()
+        c.send("<presence/>")
+        return c
+
     def end(self, pg):
         """What was acknowledged and not given back is there, once."""
         self.going = False
@@ -165,9 +171,7 @@ class Load:
         # Errors of what is under way come before the answer of the same account.
         self.s.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to=self.s.bare)
         deadline = time.monotonic() + 120
-        c = self.login(time.monotonic() + WITHIN)
-        c.enable()
-        c.send("<presence/>")
+        c = self.available()
         got = {}
         while set(range(self.sent)) - set(got) - self.refused and time.monotonic() < deadline:
             try:
@@ -178,6 +182,11 @@ class Load:
                         self.take(self.s.recv(0.01))
                 except Timeout:
                     pass
+                continue
+            except (StreamClosed, OSError):
+                # It did not take them as fast as they came: sm's max_unacked.
+                c.kill()
+                c = self.available()
                 continue
             if name(el) != "message":
                 continue
