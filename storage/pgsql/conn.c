@@ -116,12 +116,17 @@ static int refuse(struct mk_backend_conn *c, const char *why)
 /*
  * Whether a server refused to let us in: role, password, pg_hba.conf (class 28 of
  * the SQLSTATEs), no such database (3D), no privilege for it (42501). libpq tells the
- * state of a failed connection only in its (verbose) text: "FATAL:  28000: ...".
+ * state of a failed connection only in its (verbose) text: "FATAL:  28000: ...". Or
+ * TLS can't be had with it, which libpq tells in English (nobody calls setlocale).
  */
 static bool is_refusal(const char *text)
 {
 	static const char *const states[] = { ":  28", ":  3D", ":  42501" };
+	static const char *const tls[] = { "certificate", "private key", "does not support SSL" };
 
+	for (size_t i = 0; i < sizeof tls / sizeof *tls; i++)
+		if (strstr(text, tls[i]) != NULL)
+			return true;
 	for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
 		const char *at = strstr(text, states[i]);
 		if (at != NULL && strspn(at + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 &&
@@ -234,6 +239,7 @@ static int start(struct mk_backend_conn *c)
 	}
 	if (PQstatus(c->h) == CONNECTION_BAD) {
 		lose_pq(c);
+		c->refused = is_refusal(PQerrorMessage(c->h));
 		return -MK_EIO;
 	}
 	PQsetErrorVerbosity(c->h, PQERRORS_VERBOSE);
@@ -521,7 +527,7 @@ enum mk_store_status trip_refused(struct mk_backend_conn *c)
 
 /* ---- statements -------------------------------------------------------------------- */
 
-const struct stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
+struct stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
 	enum sql_stmt kind, uint32_t bits, uint32_t columns)
 {
 	uint64_t hash = ((uint64_t)(uintptr_t)t ^ (uint64_t)kind << 48 ^ (uint64_t)bits << 40 ^
