@@ -545,7 +545,7 @@ struct stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
 	if (c->lost || c->stmts >= STMT_SLOTS - 1)
 		return NULL;
 	struct stmt want = { .table = t, .kind = kind, .bits = bits, .columns = columns,
-		.name = ++c->last_name };
+		.name = ++c->last_name, .careful = CAREFUL };
 	enum trip trip = c->trip;
 	char name[16];
 	sql_begin(&c->gen, &pgsql_dialect);

@@ -57,10 +57,14 @@ enum { METRIC_CONNECTS = 2 * TRIP_COUNT_, METRIC_REPEATS, METRIC_COUNT_ };
 
 /* Prepared statements of a connection, by what they are made from. */
 #define STMT_SLOTS 1024
+#define CAREFUL    100                 /* appends, see ops.c                */
 struct stmt {
 	const struct mk_table *table;
 	uint32_t kind, bits, columns;  /* see sql_stmt                          */
 	uint32_t name;                 /* its number at the server; 0 = unused  */
+	/* of STMT_APPEND with ON CONFLICT */
+	uint32_t careful;              /* appends that are to use it            */
+	unsigned end;                  /* statements when the table's were sent */
 };
 
 /* Parameters, in binary. Values are borrowed until trip_send returns. */
@@ -112,7 +116,7 @@ void conn_fini(struct mk_backend_conn *c);
 bool trip_begin(struct mk_backend_conn *c, enum trip kind, int factor);
 /* A statement of t, prepared (which is a round trip of its own) the first time;
  * bits and columns: see sql_stmt. NULL: trip_refused. */
-const struct stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
+struct stmt *stmt_get(struct mk_backend_conn *c, const struct mk_table *t,
 	enum sql_stmt kind, uint32_t bits, uint32_t columns);
 /* Sends a statement; failures are told by trip_end. */
 void trip_send(struct mk_backend_conn *c, const struct stmt *s, const struct params *p);

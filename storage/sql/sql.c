@@ -334,7 +334,7 @@ void sql_insert(struct sql_gen *g, const struct mk_table *t)
 	insert(g, t, &s);
 }
 
-void sql_append(struct sql_gen *g, const struct mk_table *t)
+void sql_append(struct sql_gen *g, const struct mk_table *t, bool is_new)
 {
 	struct sql_shape s = sql_measure(t);
 
@@ -342,7 +342,8 @@ void sql_append(struct sql_gen *g, const struct mk_table *t)
 		insert_arrays(g, t, &s);
 	else
 		insert(g, t, &s);
-	sql_add(g, g->d->append_tail);
+	if (!is_new)
+		sql_add(g, g->d->append_tail);
 }
 
 /* INSERT ... ON CONFLICT (key) DO UPDATE SET */
@@ -839,7 +840,7 @@ void sql_stmt(struct sql_gen *g, const struct mk_table *t, enum sql_stmt kind, u
 		sql_insert(g, t);
 		break;
 	case STMT_APPEND:
-		sql_append(g, t);
+		sql_append(g, t, bits != 0);
 		break;
 	case STMT_UPSERT:
 		sql_upsert(g, t);

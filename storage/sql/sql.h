@@ -100,8 +100,8 @@ void sql_range(struct sql_gen *g, const struct mk_table *t, enum sql_what what,
 void sql_scan(struct sql_gen *g, const struct mk_table *t, bool has_domain, bool has_after);
 /* Parameters: the row, the version. */
 void sql_insert(struct sql_gen *g, const struct mk_table *t);
-/* With array_type: an array of each. */
-void sql_append(struct sql_gen *g, const struct mk_table *t);
+/* With array_type: an array of each. is_new: a row that is there is a failure. */
+void sql_append(struct sql_gen *g, const struct mk_table *t, bool is_new);
 void sql_upsert(struct sql_gen *g, const struct mk_table *t);
 /* Parameters: the row without its key, the key, the version it must have. */
 void sql_update(struct sql_gen *g, const struct mk_table *t);
