@@ -838,7 +838,8 @@ static void on_soon(struct mk_watch *w, unsigned step)
 
 	if (step == 0)
 		mk_prefetch(c, sizeof *c);
-	if (c->ops->soon != NULL && !(c->flags & CLOSING))
+	/* One that closes has no ops any more. */
+	if (!(c->flags & CLOSING) && c->ops->soon != NULL)
 		c->ops->soon(c, step);
 }
 static const struct mk_watch_ops watch_ops = { on_event, on_soon };
