@@ -35,12 +35,15 @@ static void check_value(const char *filled, const char *before, struct mk_str na
 	assert(*at == ')' || *at == '\0');
 }
 
-/* Parentheses and stars that stand for themselves, in order. */
+/* Parentheses and stars that stand for themselves, in order. Stars that an empty value
+ * has brought together are one, so a run counts as one. */
 static void shape(const char *s, char *out)
 {
+	char last = '\0';
+
 	for (; *s != '\0'; s++)
-		if (strchr("()*&|!=", *s) != NULL && *s != '=')
-			*out++ = *s;
+		if (strchr("()*&|!", *s) != NULL && (*s != '*' || last != '*'))
+			*out++ = last = *s;
 	*out = '\0';
 }
 
