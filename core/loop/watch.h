@@ -27,7 +27,7 @@ struct mk_watch {
 	int fd;                        /* the owner's                           */
 	uint8_t wants;                 /* enum mk_watch_events                  */
 };
-#define MK_WATCH_STEPS 3
+#define MK_WATCH_STEPS 4
 
 /* For soon(): n bytes at p are going to be read. */
 static inline void mk_prefetch(const void *p, size_t n)

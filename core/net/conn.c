@@ -836,11 +836,11 @@ static void on_soon(struct mk_watch *w, unsigned step)
 {
 	struct mk_conn *c = MK_CONTAINER(w, struct mk_conn, watch);
 
+	/* One that closes has no ops any more. */
 	if (step == 0)
 		mk_prefetch(c, sizeof *c);
-	/* One that closes has no ops any more. */
-	if (!(c->flags & CLOSING) && c->ops->soon != NULL)
-		c->ops->soon(c, step);
+	else if (!(c->flags & CLOSING) && c->ops->soon != NULL)
+		c->ops->soon(c, step - 1);
 }
 static const struct mk_watch_ops watch_ops = { on_event, on_soon };
 

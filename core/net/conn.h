@@ -32,7 +32,8 @@ struct mk_conn_ops {
 	/* Over, not by mk_conn_close; the owner calls mk_conn_close in here.
 	 * Never called from within mk_conn_send. */
 	void (*closed)(struct mk_conn *c, enum mk_conn_close why);
-	/* As of mk_watch_ops, for the owner's memory; NULL if it needs none. */
+	/* As of mk_watch_ops, for the owner's memory, a step less; NULL if it needs
+	 * none. */
 	void (*soon)(struct mk_conn *c, unsigned step);
 };
 
