@@ -63,6 +63,18 @@ static void key_copy(const struct mk_table_info *t, const struct mk_value *from,
 	}
 }
 
+/* The same where a walk stands: outlives the job's arena, and what *keys had before. */
+static void key_keep(const struct mk_table_info *t, const struct mk_value *from,
+	struct mk_value *to, struct mk_arena **keys)
+{
+	struct mk_arena *next = mk_arena_new();
+
+	key_copy(t, from, to, next);
+	if (*keys != NULL)
+		mk_arena_free(keys);
+	*keys = next;
+}
+
 static bool is_users(const struct work *w, const struct mk_row *row)
 {
 	return mk_str_eq(mk_value_str(&row->v[0]), w->domain) &&
@@ -131,11 +143,7 @@ static void export_named(struct work *w, const struct mk_table_info *t)
 			w->result = w->fn(w->arg, t->table, &rows.row[i]);
 		if (w->result != 0 || rows.n == 0 || t->keys == t->parts)
 			break;
-		struct mk_arena *next = mk_arena_new();
-		key_copy(t, rows.row[rows.n - 1].v, after, next);
-		if (keys != NULL)
-			mk_arena_free(&keys);
-		keys = next;
+		key_keep(t, rows.row[rows.n - 1].v, after, &keys);
 		r.after = after + t->parts;
 		mk_store_job_end(w->st);
 	}
@@ -196,13 +204,8 @@ static void export_table(void *arg, const struct mk_table_info *t)
 			}
 			export_row(w, t, &rows.row[i]);
 		}
-		if (rows.more && rows.n > 0) {
-			struct mk_arena *next = mk_arena_new();
-			key_copy(t, rows.row[rows.n - 1].v, key, next);
-			if (keys != NULL)
-				mk_arena_free(&keys);
-			keys = next;
-		}
+		if (rows.more && rows.n > 0)
+			key_keep(t, rows.row[rows.n - 1].v, key, &keys);
 	}
 	if (keys != NULL)
 		mk_arena_free(&keys);
@@ -262,11 +265,7 @@ static enum mk_store_status erase_links(struct work *w, const struct mk_table_in
 			s = hand_over(w, t, link_of(t), &rows.row[i]);
 		if (s != MK_STORE_OK || rows.n == 0 || t->keys == t->parts)
 			break;
-		struct mk_arena *next = mk_arena_new();
-		key_copy(t, rows.row[rows.n - 1].v, after, next);
-		if (keys != NULL)
-			mk_arena_free(&keys);
-		keys = next;
+		key_keep(t, rows.row[rows.n - 1].v, after, &keys);
 		r.after = after + t->parts;
 		if (t->parts == 2)             /* of more, partition is of the arena */
 			mk_store_job_end(w->st);
@@ -452,13 +451,8 @@ static void copy_table(void *arg, const struct mk_table_info *t)
 			break;
 		}
 		n += rows.n;
-		if (rows.more && rows.n > 0) {
-			struct mk_arena *next = mk_arena_new();
-			key_copy(t, rows.row[rows.n - 1].v, key, next);
-			if (keys != NULL)
-				mk_arena_free(&keys);
-			keys = next;
-		}
+		if (rows.more && rows.n > 0)
+			key_keep(t, rows.row[rows.n - 1].v, key, &keys);
 		mk_store_job_end(w->st);
 	}
 	if (w->result == 0 && w->progress != NULL)

@@ -1,7 +1,7 @@
 /*
  * sql/sql.c - SQL text from declared tables
  */
-#include "../sql/sql.h"
+#include "sql.h"
 
 #include <meerkat/log.h>
 
@@ -174,6 +174,19 @@ static void arrays(struct sql_gen *g, const struct mk_table *t, uint32_t n, uint
 	sql_add(g, ")");
 }
 
+/* The table's rows of many keys, the first n columns of each; _number: which one. */
+static void asked(struct sql_gen *g, const struct mk_table *t, uint32_t n, bool is_numbered)
+{
+	arrays(g, t, n, n);
+	sql_add(g, is_numbered ? " WITH ORDINALITY AS asked (" : " AS asked (");
+	names(g, t, 0, n);
+	sql_add(g, is_numbered ? ", _number) JOIN " : ") JOIN ");
+	sql_name(g, t->name, NULL);
+	sql_add(g, " USING (");
+	names(g, t, 0, n);
+	sql_add(g, ")");
+}
+
 void sql_get_many(struct sql_gen *g, const struct mk_table *t)
 {
 	struct sql_shape s = sql_measure(t);
@@ -181,14 +194,7 @@ void sql_get_many(struct sql_gen *g, const struct mk_table *t)
 	sql_add(g, "SELECT _number, ");
 	names(g, t, 0, s.columns);
 	sql_add(g, ", _version FROM ");
-	arrays(g, t, s.keys, s.keys);
-	sql_add(g, " WITH ORDINALITY AS asked (");
-	names(g, t, 0, s.keys);
-	sql_add(g, ", _number) JOIN ");
-	sql_name(g, t->name, NULL);
-	sql_add(g, " USING (");
-	names(g, t, 0, s.keys);
-	sql_add(g, ")");
+	asked(g, t, s.keys, true);
 }
 
 static void range_where(struct sql_gen *g, const struct mk_table *t,
@@ -512,14 +518,8 @@ void sql_expire(struct sql_gen *g, const struct mk_table *t)
 	sql_add(g, ") IN (SELECT ");
 	names(g, t, 0, s.keys);
 	sql_add(g, " FROM ");
-	arrays(g, t, s.parts, s.parts);
-	sql_add(g, " AS asked (");
-	names(g, t, 0, s.parts);
-	sql_add(g, ") JOIN ");
-	sql_name(g, t->name, NULL);
-	sql_add(g, " USING (");
-	names(g, t, 0, s.parts);
-	sql_add(g, ") WHERE ");
+	asked(g, t, s.parts, false);
+	sql_add(g, " WHERE ");
 	sql_name(g, t->columns[s.parts].name, NULL);
 	sql_add(g, " < ");
 	sql_param(g);
