@@ -4,9 +4,9 @@
  * A head that comes in parts gets no other answer than one that comes whole;
  * the body behind it, taken as chunks, decodes to the same in any parts.
  */
+#include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include "base/assert.h"
 #include "parse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -24,7 +24,7 @@ static int decode(const char *p, size_t n, size_t step, size_t *used_out, uint32
 		r = http_chunks_feed(&c, p + at, part, &used, &data);
 		if (r == HTTP_CHUNKS_BAD)
 			break;
-		mk_assert(used > 0 && used <= part);
+		assert(used > 0 && used <= part);
 		at += used;
 		if (r == HTTP_CHUNKS_DATA)
 			for (size_t i = 0; i < data.n; i++)
@@ -41,19 +41,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	struct http_head h, part;
 	int r = http_head_parse(p, n, &h);
 
-	mk_assert(r <= (int)n && r <= HTTP_HEAD_MAX && (r >= 0 || r <= -400));
-	mk_assert(r != 0 || n < HTTP_HEAD_MAX);
+	assert(r <= (int)n && r <= HTTP_HEAD_MAX && (r >= 0 || r <= -400));
+	assert(r != 0 || n < HTTP_HEAD_MAX);
 	for (size_t i = 0; i < n && i < 600; i++) {
 		int early = http_head_parse(p, i, &part);
-		mk_assert(early == 0 || early == r);
+		assert(early == 0 || early == r);
 	}
 	if (r > 0) {
 		char *path = malloc(h.path.n + 1);
-		mk_assert(!h.chunked || h.length == -1);
-		mk_assert(h.minor == 0 || http_head_field(&h, "host") != NULL);
+		assert(!h.chunked || h.length == -1);
+		assert(h.minor == 0 || http_head_field(&h, "host") != NULL);
 		if (http_path_decode(h.path, path)) {
-			mk_assert(strlen(path) <= h.path.n);
-			mk_assert(strstr(path, "/../") == NULL);
+			assert(strlen(path) <= h.path.n);
+			assert(strstr(path, "/../") == NULL);
 		}
 		free(path);
 	} else {
@@ -63,6 +63,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	uint32_t sum, sum_one;
 	int all = decode(p + r, n - (size_t)r, n + 1, &used, &sum);
 	int one = decode(p + r, n - (size_t)r, 1, &used_one, &sum_one);
-	mk_assert(all == one && (all == HTTP_CHUNKS_BAD || (used == used_one && sum == sum_one)));
+	assert(all == one && (all == HTTP_CHUNKS_BAD || (used == used_one && sum == sum_one)));
 	return 0;
 }
