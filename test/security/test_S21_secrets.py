@@ -225,10 +225,7 @@ def all_behind_the_request(c, a, password):
                          ids=lambda f: f.__name__)
 def test_memory_after_logout_from_websocket(make_server, how):
     s = make_server(start=False)
-    s.ws_port = s.new_port()
-    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
-                                  "tls": "none", "unsafe_plain_without_tls": True})
-    s.config["host_types"]["people"]["plugins"]["websocket"] = {}
+    s.add_websocket(plain=True)
     s.start()
     a = s.account(password=MARKER)
     s.restart()
@@ -259,10 +256,7 @@ def test_memory_after_a_password_was_set(make_server, connect, transport, in_pie
     s = make_server({"host_types": {"people": {"plugins": {"register": {
         "registration": True, "without_tls": True, "per_address": 0, "password_min": 2}}}}},
         start=False)
-    s.ws_port = s.new_port()
-    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
-                                  "tls": "none", "unsafe_plain_without_tls": True})
-    s.config["host_types"]["people"]["plugins"]["websocket"] = {}
+    s.add_websocket(plain=True)
     s.start()
     a = s.account()
     if not readable(s) or s.sanitized:

@@ -47,6 +47,17 @@ def shown(play, whom, item, *to, extra="", type_=""):
                   "</presence>" % (whom, who, type_, USER, item, extra, own))
 
 
+def up_and_down(play, up, down, id_, jid=""):
+    """The third witch gets a role and loses it, without reasons and with them."""
+    for role, words in ((up, None), (down, None), (up, "A worthy witch indeed!"),
+                        (down, "Not so worthy after all!")):
+        why = "" if words is None else "<reason>%s</reason>" % words
+        ask(play, "owner", "set", "<item nick='thirdwitch' role='%s'>%s</item>" % (role, why), id_)
+        success(play, "owner", id_)
+        shown(play, "thirdwitch", "<item affiliation='none'%s role='%s'>%s</item>" % (
+            jid, role, why), "owner", "wiccarocks", "hag66")
+
+
 GONE = " type='unavailable'"
 
 
@@ -99,15 +110,7 @@ def test_a_kick_of_somebody_above(play):
 def test_voice(play):
     """8.3, 8.4, examples 94 to 101."""
     play.cast("coven", "wiccarocks", "hag66", moderatedroom=1)
-    for role, words in (("participant", None), ("visitor", None),
-                        ("participant", "A worthy witch indeed!"),
-                        ("visitor", "Not so worthy after all!")):
-        why = "" if words is None else "<reason>%s</reason>" % words
-        ask(play, "owner", "set", "<item nick='thirdwitch' role='%s'>%s</item>" % (role, why),
-            "voice1")
-        success(play, "owner", "voice1")
-        shown(play, "thirdwitch", "<item affiliation='none' role='%s'>%s</item>" % (role, why),
-              "owner", "wiccarocks", "hag66")
+    up_and_down(play, "participant", "visitor", "voice1")
 
 
 def test_voice_of_somebody_above(play):
@@ -290,15 +293,7 @@ def test_an_invitation_to_an_open_room_makes_no_member(play):
 def test_a_moderator(play):
     """9.6, 9.7, examples 137 to 144."""
     play.cast("coven", "wiccarocks", "hag66", whois="anyone")
-    for role, words in (("moderator", None), ("participant", None),
-                        ("moderator", "A worthy witch indeed!"),
-                        ("participant", "Not so worthy after all!")):
-        why = "" if words is None else "<reason>%s</reason>" % words
-        ask(play, "owner", "set", "<item nick='thirdwitch' role='%s'>%s</item>" % (role, why),
-            "mod1")
-        success(play, "owner", "mod1")
-        shown(play, "thirdwitch", "<item affiliation='none' jid='{hag66}' role='%s'>%s</item>" % (
-            role, why), "owner", "wiccarocks", "hag66")
+    up_and_down(play, "moderator", "participant", "mod1", " jid='{hag66}'")
 
 
 def test_admins_and_owners_stay_moderators(play):

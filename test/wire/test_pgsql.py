@@ -65,11 +65,7 @@ def test_a_certificate_of_others_is_refused(pg_tls, make_server, changes, reason
 def test_a_password_is_taken_from_a_file_and_kept_to_ourselves(pg, make_server):
     pg.psql("CREATE ROLE secretive LOGIN PASSWORD 'open sesame 17'")
     pg.psql("GRANT CREATE ON DATABASE postgres TO secretive")
-    with open(pg.path("data", "pg_hba.conf")) as f:
-        was = f.read()
-    with open(pg.path("data", "pg_hba.conf"), "w") as f:
-        f.write("local all secretive scram-sha-256\n" + was)
-    pg.psql("SELECT pg_reload_conf()")
+    pg.ask_for_password("secretive")
     s = make_server(storage(pgsql=pg.settings_for("secret", user="secretive")), start=False)
     password = s.path("password")
     with open(password, "w") as f:

@@ -400,11 +400,7 @@ def test_a_start_that_fails_names_the_server(pg, make_server, what, says):
 
 def test_a_wrong_password_is_no_reason_to_wait(pg, make_server):
     pg.psql("CREATE ROLE locked LOGIN PASSWORD 'right'")
-    with open(pg.path("data", "pg_hba.conf")) as f:
-        trust = f.read()
-    with open(pg.path("data", "pg_hba.conf"), "w") as f:
-        f.write("local all locked scram-sha-256\n" + trust)
-    pg.psql("SELECT pg_reload_conf()")
+    pg.ask_for_password("locked")
     s = away(make_server, pg, "never", user="locked", password="wrong")
     with pytest.raises(AssertionError) as e:
         s.start()

@@ -195,11 +195,7 @@ def test_3_6_closing_before_opening(ws):
 
 def test_3_6_1_see_other_uri(make_server):
     s = make_server(start=False)
-    s.ws_port = s.new_port()
-    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
-                                  "tls": "none"})
-    s.config["host_types"]["people"]["plugins"]["websocket"] = {
-        "path": "/there", "see_other_uri": "wss://other.example/xmpp?a=b&c=d"}
+    s.add_websocket(path="/there", see_other_uri="wss://other.example/xmpp?a=b&c=d")
     s.start()
     with WsClient(s) as c:
         c.path = "/there"
@@ -220,10 +216,7 @@ def test_3_7_restart_needs_open(ws, server):
 
 def test_3_8_pings(make_server):
     s = make_server(start=False)
-    s.ws_port = s.new_port()
-    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
-                                  "tls": "none"})
-    s.config["host_types"]["people"]["plugins"]["websocket"] = {"ping": "1s"}
+    s.add_websocket(ping="1s")
     s.start()
     with WsClient(s, s.account()) as c:
         c.login()
@@ -515,11 +508,7 @@ def test_other_methods(server):
 
 def test_origins(make_server):
     s = make_server(start=False)
-    s.ws_port = s.new_port()
-    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
-                                  "tls": "none"})
-    s.config["host_types"]["people"]["plugins"]["websocket"] = {
-        "origins": ["https://web.example"]}
+    s.add_websocket(origins=["https://web.example"])
     s.start()
     for origin, ok in (None, True), ("https://web.example", True), ("https://evil.example", False), \
             ("https://web.example.evil", False), ("null", False):
@@ -548,10 +537,7 @@ def test_host_meta_links(server):
 
 def test_auth_timeout_and_preauth_limits(make_server):
     s = make_server({"limits": {"auth_timeout": "5s", "preauth_per_address": 3}}, start=False)
-    s.ws_port = s.new_port()
-    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
-                                  "tls": "none"})
-    s.config["host_types"]["people"]["plugins"]["websocket"] = {}
+    s.add_websocket()
     s.start()
     with WsClient(s) as c:
         c.connect()
@@ -567,10 +553,7 @@ def test_auth_timeout_and_preauth_limits(make_server):
 def test_a_stream_that_waits_counts_for_its_address(make_server):
     """As one over TCP does, until it has logged in or gone; not twice, and not longer."""
     s = make_server({"limits": {"preauth_per_address": 3}}, start=False)
-    s.ws_port = s.new_port()
-    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
-                                  "tls": "none", "unsafe_plain_without_tls": True})
-    s.config["host_types"]["people"]["plugins"]["websocket"] = {}
+    s.add_websocket(plain=True)
     s.start()
     account = s.account()
 
@@ -602,10 +585,7 @@ def test_a_stream_that_waits_counts_for_its_address(make_server):
 
 def test_the_plugin_stops_and_starts(make_server):
     s = make_server(start=False)
-    s.ws_port = s.new_port()
-    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
-                                  "tls": "none"})
-    s.config["host_types"]["people"]["plugins"]["websocket"] = {}
+    s.add_websocket()
     s.start()
     account = s.account()
     for what in "websocket", "http":
@@ -626,10 +606,7 @@ def test_the_plugin_stops_and_starts(make_server):
 
 def test_shutdown(make_server):
     s = make_server(start=False)
-    s.ws_port = s.new_port()
-    s.config["listeners"].append({"kind": "http", "address": "127.0.0.1", "port": s.ws_port,
-                                  "tls": "none"})
-    s.config["host_types"]["people"]["plugins"]["websocket"] = {}
+    s.add_websocket()
     s.start()
     a, b, c = WsClient(s, s.account()).login(), WsClient(s).start(), WsClient(s).connect()
     s.stop()

@@ -171,6 +171,15 @@ class Postgres:
 
     # ---- looking at it ------------------------------------------------------
 
+    def ask_for_password(self, role):
+        """From now on the role, which others are let in without, needs its own."""
+        hba = self.path("data", "pg_hba.conf")
+        with open(hba) as f:
+            trust = f.read()
+        with open(hba, "w") as f:
+            f.write("local all %s scram-sha-256\n" % role + trust)
+        self.psql("SELECT pg_reload_conf()")
+
     def psql(self, sql, check=True, schema=None):
         """What psql prints, rows as lines, columns with |."""
         if schema:

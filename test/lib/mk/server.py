@@ -110,6 +110,15 @@ class Server:
         self.locks.append(lock)
         return port
 
+    def add_websocket(self, plain=False, **settings):
+        """A listener for WebSocket on ws_port; plain: passwords go without TLS. Before start."""
+        self.ws_port = self.new_port()
+        listener = {"kind": "http", "address": "127.0.0.1", "port": self.ws_port, "tls": "none"}
+        if plain:
+            listener["unsafe_plain_without_tls"] = True
+        self.config["listeners"].append(listener)
+        self.config["host_types"]["people"]["plugins"]["websocket"] = settings
+
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
 
